@@ -77,7 +77,8 @@ class Engine:
         self.callbacks = Callbacks(core.holds, self.warnings)
         # The core is there before anybody can be asked.
         callbacks = self.callbacks
-        core.decide = Throttling(core, callbacks.retrying, callbacks.failures, callbacks.door).decide
+        throttling = Throttling(core, callbacks.retrying, callbacks.failures, callbacks.door)
+        core.decide, core.goes_on_at = throttling.decide, throttling.goes_on_at
         self.registry = Registry(core, register)
         self.executors = Executors(run_in, core.threads, max_processes)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)

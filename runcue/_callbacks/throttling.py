@@ -12,8 +12,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from itertools import chain, islice
 from math import inf, isnan
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runcue._callbacks.door import Door
 from runcue._callbacks.failures import Failures
@@ -23,7 +24,7 @@ from runcue._model.attempts import NEVER_THROTTLED, Again, GiveUp, RetryLater, T
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
 from runcue._model.errors import UsageError, is_a
-from runcue._model.kept_errors import add_note
+from runcue._model.kept_errors import add_note, of_its_own
 from runcue._model.no_answers import mistake_in, short
 from runcue._model.phases import FAILED
 from runcue._model.texts import listed, seconds_in_words
@@ -32,12 +33,27 @@ from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
 
+if TYPE_CHECKING:
+    from runcue._limits.throttle import Throttle
+
 __all__ = ["Throttling"]
 
 _NO_TIME: Final = 0.0
 
 _UP_TO_THE_LONGEST: Final = 10
 """So often it is doubled at the most."""
+
+_LOOKED_AT: Final = 16
+_RETURNING: Final = 1000
+"""So many of each line are looked at to see whether another one could go first, and of those that were put back."""
+
+_ROUNDING: Final = 1e-6
+
+_SHOWN: Final = 3
+"""Who is refused so often in a row, while others are served, is refused for a reason of its own: by chance few are."""
+
+_AFTER_PROBE: Final = 1.0
+"""While the probe runs it is looked so often whether it has passed, by those who let others go first."""
 
 
 class _Claim(NamedTuple):
@@ -90,38 +106,35 @@ class Throttling:
         if claim is None:
             decision = self._retrying.decide(ended)
             if isinstance(decision, Again) and so_far.waited:
-                return decision._replace(throttles=so_far._replace(in_a_row=0))
+                return decision._replace(throttles=so_far._replace(in_a_row=0, gives_way=False))
             return decision
         at: float | None = None
         service, seconds = claim
         in_a_row = so_far.in_a_row + 1
+        was_probe = False
         if service is not None:
             _refund(ended)
+            was_probe = _is_probe(service, ended)
             at = self._pause(service, ended, seconds)
+        is_for_all = at is not None
         if at is None:
             at = ended.now + (_nth_wait(in_a_row) if seconds is None else seconds)
         if service is None:
             reached = Throttles(in_a_row, so_far.waited, ended.now)
             return Again(at, counts=False, reason="postponed", throttles=reached)
         if so_far.waited >= service.max_throttled:
-            self._say_at_the_end(ended.error, service, so_far.waited)
-            return Settle(FAILED, ended.error, counts=False)
+            return Settle(FAILED, _said_at_the_end(ended.error, service, so_far.waited), counts=False)
+        if is_for_all:
+            at += self._stays_away(service, ended, so_far, at)
         reached = Throttles(
-            in_a_row, so_far.waited, ended.now, service.name, ends=service.max_throttled < inf
+            in_a_row,
+            so_far.waited,
+            ended.now,
+            service.name,
+            ends=service.max_throttled < inf,
+            gives_way=is_for_all and (was_probe or in_a_row > 1),
         )
         return Again(at, counts=False, reason="throttled", throttles=reached)
-
-    def _say_at_the_end(self, error: BaseException, service: Service, waited: float) -> None:
-        """Let the error of the last refusal say that it was the last, and why."""
-        said = (
-            f"refused it for {seconds_in_words(waited)} in all; max_throttled of service {service.name!r} is "
-            f"{seconds_in_words(service.max_throttled)}"
-        )
-        cause = raised(error)
-        if is_a(cause, Throttled):
-            cause.at_the_end = f"the service has {said}"
-        else:
-            add_note(error, f"Its server has {said}.")
 
     def _pause(self, service: Service, ended: FailedAttempt, seconds: float | None) -> float | None:
         """Let a service pause; see `Feedback.throttled`."""
@@ -138,6 +151,68 @@ class Throttling:
             service.install("throttle", feedback.throttle)
             self._core.run_queues.look_at(service)
         return at
+
+    def _stays_away(self, service: Service, ended: FailedAttempt, so_far: Throttles, at: float) -> float:
+        """For how many seconds after a pause a work unit is not tried again although its server may be.
+
+        If others were served since it was refused before, it is this one that is refused. Each time that it comes back
+        its service pauses for all, so it does ever less often.
+        """
+        often, throttle = so_far.in_a_row + 1, _throttle_of(service)
+        is_same = often >= _SHOWN and so_far.service == service.name
+        if not is_same or throttle is None or throttle.served_at <= so_far.since:
+            return 0.0
+        if not self._others_come(service, ended.work, often, at):
+            return 0.0
+        longer = (at - ended.now) * 2.0 ** (min(often, _UP_TO_THE_LONGEST) - _SHOWN + 1)
+        return min(longer, service.max_pause, service.max_throttled - so_far.waited)
+
+    def goes_on_at(self, work: Work, now: float) -> float:
+        """When a work unit goes on that was put back, and whose instant has come: now, or later if others go first.
+
+        Otherwise one that is refused each time would be the probe each time, and nobody else would start.
+        """
+        attempts = work._attempts
+        if attempts is None or not attempts.again.throttles.gives_way:
+            return now
+        at = self._goes_on_at(work, attempts.again, now)
+        if at > now:
+            attempts.again = attempts.again._replace(at=at)
+        return at
+
+    def _goes_on_at(self, work: Work, again: Again, now: float) -> float:
+        name, often = again.throttles.service, again.throttles.in_a_row
+        run_queue: RunQueue = work._task.run_queue
+        # With limits for each key there are two of that name.
+        used = (
+            one for one in run_queue.services_for(work) if one.name == name and _throttle_of(one) is not None
+        )
+        service = next(used, None)
+        throttle = None if service is None else _throttle_of(service)
+        if service is None or throttle is None:
+            return now
+        is_probed = throttle.is_probed(now)
+        if not throttle.closed:
+            return now
+        if now < throttle.until:
+            return throttle.until
+        if is_probed:
+            return now + _AFTER_PROBE
+        # Once for each pause: who could have gone first may not be able to start.
+        if again.at > throttle.until or not self._others_come(service, work, often, now):
+            return now
+        return now + _nth_wait(often)
+
+    def _others_come(self, service: Service, work: Work, often: int, at: float) -> bool:
+        """Whether there are others whom a service has refused less often, one of whom can be its next probe."""
+        returning = self._core.returning
+        due = (one for one in islice(returning, _RETURNING) if returning.when(one) <= at + _ROUNDING)
+        return any(
+            one is not work
+            and _refused_in_a_row(one, service) < often
+            and service in one._task.run_queue.services_for(one)
+            for one in chain(self._core.run_queues.first_that_use(service, _LOOKED_AT), due)
+        )
 
     def _claim_of(self, ended: FailedAttempt) -> _Claim | None:
         """Whose server has refused an attempt, if one has. Of a group of exceptions, all members have to say so.
@@ -230,6 +305,44 @@ class Throttling:
                 seconds_in_words(most),
             )
         return most
+
+
+def _said_at_the_end(error: BaseException, service: Service, waited: float) -> BaseException:
+    """The error of the last refusal, which says that it was the last, and why.
+
+    It is a copy: a handler may raise one object for many work units.
+    """
+    error = of_its_own(error)
+    said = (
+        f"refused it for {seconds_in_words(waited)} in all; max_throttled of service {service.name!r} is "
+        f"{seconds_in_words(service.max_throttled)}"
+    )
+    cause = raised(error)
+    if is_a(cause, Throttled):
+        cause.at_the_end = f"the service has {said}"
+    else:
+        add_note(error, f"Its server has {said}.")
+    return error
+
+
+def _throttle_of(service: Service) -> Throttle | None:
+    """The pauses of a service, None if there never was one."""
+    return None if service.feedback is None else service.feedback.throttle
+
+
+def _is_probe(service: Service, ended: FailedAttempt) -> bool:
+    """Whether an attempt was let through first after a pause."""
+    throttle = _throttle_of(service)
+    return throttle is not None and throttle.is_probe(ended.now, ended.run or ended.work)
+
+
+def _refused_in_a_row(work: Work, service: Service) -> int:
+    """How often a service has refused a work unit in a row."""
+    attempts = work._attempts
+    again = None if attempts is None else attempts.again
+    if again is None or not again.is_throttled or again.throttles.service != service.name:
+        return 0
+    return again.throttles.in_a_row
 
 
 def _refund(ended: FailedAttempt) -> None:

@@ -17,23 +17,21 @@ from typing import Any, Final, NamedTuple
 from runcue._explain.holders import Holding
 from runcue._explain.kinds import BY_LIMITS, STEPS, VERDICTS, Kind, ReasonName, Step, Verdict
 from runcue._explain.missing import Missing
+from runcue._explain.refusals import refusals_of
 from runcue._explain.turn import Passing, Turn
-from runcue._limits.service import Refusal
 from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_DUE, NOT_READY, READY
-from runcue._model.texts import error_words, name_of, problem_of
+from runcue._model.texts import error_words, problem_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.appointments import begins_at
 from runcue._scheduling.holds import LANE, Hold, Relation, held_by, held_plainly_by
 from runcue._scheduling.knots import Knot
 from runcue._scheduling.lines import line_of
-from runcue._scheduling.run_queue import RunQueue
 
 __all__ = [
     "Reason",
     "reason_of",
     "reasons_of",
-    "refusals_of",
     "since_of",
     "unready",
 ]
@@ -120,27 +118,6 @@ class Reason(NamedTuple):
     def deepest(self) -> Reason:
         """The root of it, itself if there is none."""
         return self if self.root is None else self.root
-
-
-def refusals_of(work: Work, now: float) -> list[Refusal]:
-    """Everything that keeps a work unit from starting at this instant although it is ready; empty if there is room.
-
-    Limits are asked with the work unit that is first in line: what keeps that one keeps all behind it.
-    """
-    run_queue: RunQueue = work._task.run_queue
-    first = run_queue.first_beside(work)
-    found = []
-    for service in run_queue.services_for(first):
-        for refusal in service.refusals(now, first):
-            if refusal.by in ("budget", "limit") and first is not work:
-                ahead = f" ({name_of(first)} is first in line)"
-                refusal = refusal._replace(details=refusal.details + ahead)
-            found.append(refusal)
-    if not found and run_queue.short_until:
-        # It is so until the next attempt, even if that is late.
-        details = "no thread is free, and no more can be started"
-        found.append(Refusal(run_queue.services[0], "threads", details, max(now, run_queue.short_until)))
-    return found
 
 
 _KINDS_OF_REFUSAL: Final[Mapping[str, Kind]] = {
@@ -276,12 +253,4 @@ def _held_up_by_limits(work: Work, now: float, since: float) -> Reason | None:
         if starving is None or starving is work:
             return None
         return Reason(work, "left free", starving, since, others=(starving,))
-    if len(found) == 1:
-        return found[0]
-    # What somebody has to let go on, or outlasts the rest, is what it waits for: a rate would end in vain meanwhile.
-    found.sort(key=lambda one: not _is_pause_that_lasts(one, found))
-    return found[0]._replace(beside=tuple(found[1:]))
-
-
-def _is_pause_that_lasts(reason: Reason, all_of_them: Iterable[Reason]) -> bool:
-    return reason.kind == "paused" and all(one.until <= reason.until for one in all_of_them)
+    return found[0]._replace(beside=tuple(found[1:])) if len(found) > 1 else found[0]

@@ -6,8 +6,9 @@ for a burst, when the server refuses some (additive increase, multiplicative dec
 driven by how long anything takes: answers of a language model take ten times as long as others for reasons of their
 own.
 
-Above the number at which it was refused last it goes on a little, to find that again, and then by a quarter a round: a
-server that has come to have eight times as many slots would need as many rounds otherwise.
+Well above the number at which it was refused last there are two more in a round: the server has come to have more slots
+than it had, and nobody knows how many. A part of those that there are in place of two (a quarter was tried) follows it
+faster, and is no additive increase any more: of 40 slots ten more are refused together.
 
 Must not know: what a refusal looks like, order, clocks.
 """
@@ -27,19 +28,22 @@ __all__ = ["Adaptive", "AdaptiveSlots"]
 _DECREASE: Final = 0.8
 """That part of the slots is left after a burst of refusals."""
 
-_FAST: Final = 1 / 4
-"""So much of the slots is added in a round where nothing is known of their end."""
+_ROUNDING: Final = 1e-9
+
+_BEYOND: Final = 2.0
+"""So many slots are added in a round well above what was too many."""
 
 _NEAR: Final = 1.1
-"""Up to so many times what was too many, the end is believed to be near."""
+"""Up to so many times what was too many, and one more, the end is believed to be near."""
 
 
 class Adaptive:
     """How many handlers of a service run at the same time, where only its server knows how many it takes.
 
     Given as `concurrent=` of a service. It begins with `low`. Whenever a round of work units has succeeded while all
-    slots were in use, there is one more; when the server refuses some (`runcue.Throttled`, or what `throttle=` of the
-    service knows), there are a fifth fewer, once for a burst. How long anything takes does not matter.
+    slots were in use, there is one more, and well above what was too many before there are two more; when the server
+    refuses some (`runcue.Throttled`, or what `throttle=` of the service knows), there are a fifth fewer, once for a
+    burst. How long anything takes does not matter.
 
     A refusal that does not say for how long (`retry_after=`) pauses the refused work unit alone: for a second, then for
     two, up to a minute.
@@ -121,8 +125,8 @@ class AdaptiveSlots(Limit):
         self.bounds = bounds
         # With fractions: a success adds a part of a slot.
         self._size = float(min(max(size or bounds.low, bounds.low), bounds.high))
-        # What was too many the last time; inf is the end of nothing.
-        self._ceiling = -inf
+        # What was too many the last time; inf: nothing was.
+        self._ceiling = inf
         # Starts are numbered. Of each that runs its number; the last one after which no slot was free; and the last one
         # before the slots became fewer: those up to there belong to that burst.
         self._number = self._full = 0
@@ -135,7 +139,7 @@ class AdaptiveSlots(Limit):
     @property
     def number(self) -> int:
         """How many slots there are by now."""
-        return int(self._size)
+        return int(self._size + _ROUNDING)
 
     def change(self, bounds: Adaptive) -> None:
         """Have other bounds from now on."""
@@ -166,10 +170,8 @@ class AdaptiveSlots(Limit):
             return
         self._in_a_row = 0
         if number <= self._full:  # all slots were in use after it had begun
-            step = 1.0
-            if self._size > self._ceiling * _NEAR + 1:
-                step = max(step, self._size * _FAST)
-            self._resize(self._size + step / self._size)
+            step = _BEYOND if self._size > self._ceiling * _NEAR + 1 else 1.0
+            self._resize(self._size + step / self.number)
 
     def throttled(self, run: Work) -> bool:
         """The server has refused an attempt.
@@ -194,7 +196,7 @@ class AdaptiveSlots(Limit):
         """See `Limit.acquire`."""
         self._number += 1
         self._begun[work] = self._number
-        if len(self._begun) >= int(self._size):
+        if len(self._begun) >= self.number:
             self._full = self._number
 
     def release(self, now: float, work: Work, actual: Any, /) -> None:

@@ -57,6 +57,7 @@ class Throttle(Limit):
         until: Before this instant nothing starts; -inf: it was never throttled, or somebody has ended that.
         closed: Whether it is throttled: paused, or its probe has not passed yet.
         probe: The work unit that is let through first, once it has started.
+        served_at: When an attempt that began after the pause has ended otherwise than by being refused; -inf: never.
     """
 
     kind = "throttle"
@@ -75,12 +76,13 @@ class Throttle(Limit):
         "_wait",
         "closed",
         "probe",
+        "served_at",
         "until",
     )
 
     def __init__(self, luck: Callable[[], float]) -> None:
         self._luck = luck
-        self.until = self._began = -inf
+        self.until = self._began = self.served_at = -inf
         self.closed = False
         self.probe: Work | None = None
         # When its handler was entered; None: that is not known yet. Whether it has returned, and nobody has said how.
@@ -128,6 +130,18 @@ class Throttle(Limit):
         self._took = max(self._took, took)
         return max(self.until, now)
 
+    def is_probe(self, now: float, run: Work) -> bool:
+        """Whether an attempt was let through first, and has not passed."""
+        self._look(now)
+        return run is self.probe
+
+    def is_probed(self, now: float) -> bool:
+        """Whether one that was let through first runs, and has not passed. One that was cancelled is replaced."""
+        if self.probe is not None and (self._probe_returned or self.probe.cancelled):
+            self._dismiss_probe()
+        self._look(now)
+        return self.probe is not None
+
     def _began_later(self, run: Work) -> bool:
         """Whether an attempt has begun since the pause has."""
         return run in self._later or run is self._returned
@@ -150,6 +164,7 @@ class Throttle(Limit):
         """An attempt has ended, in another way than by being refused here."""
         if self._began_later(run):
             self._wait = 0.0  # not before: one that has run for long may be refused nevertheless
+            self.served_at = now
         self._returned = None
         self._look(now)
         if run is self.probe:
@@ -183,6 +198,7 @@ class Throttle(Limit):
         """The clock is another one from now on, that much ahead."""
         self.until += by
         self._began += by
+        self.served_at = -inf  # what it is compared with is not told of the clock
         self._spread_until += by
         self._next += by
         if self._probed_at is not None:
@@ -193,15 +209,9 @@ class Throttle(Limit):
         if self.closed:
             if now < self.until:
                 return False
-            probe = self.probe
-            if probe is None:
-                return True
-            if self._probe_returned or probe.cancelled:
-                self._dismiss_probe()
-                return True
-            self._look(now)
+            is_probed = self.is_probed(now)
             if self.closed:
-                return self.probe is None
+                return not is_probed
         return now >= self._next or now >= self._spread_until
 
     def _passes(self) -> float:

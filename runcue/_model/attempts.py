@@ -47,6 +47,7 @@ class Throttles(NamedTuple):
         since: When it was refused last, monotonic.
         service: By which service; "" if by none that it uses.
         ends: Whether it fails when that has gone on for long enough.
+        gives_way: Whether it lets others go first when its service may be asked again.
     """
 
     in_a_row: int = 0
@@ -54,6 +55,7 @@ class Throttles(NamedTuple):
     since: float = 0.0
     service: str = ""
     ends: bool = True
+    gives_way: bool = False
 
 
 NEVER_THROTTLED: Final = Throttles()

@@ -1,7 +1,7 @@
 """What is kept of an exception: all that it says, and nothing of what was alive when it was raised.
 
 Lives here: `kept`, the copy of an exception that outlives its frames, and `raised_again`, a further copy for everybody
-who is to get it.
+who is to get it; and `of_its_own`, one to which something may be added.
 
 A traceback leads to frames, and a frame to its values, to its function with all that this closes over, and to the
 frames that have called it, some of which still run. So no frame is kept: the traceback is drawn again over bare frames,
@@ -26,7 +26,7 @@ from typing import Any, Final
 from runcue._model.texts import which_of
 from runcue._model.work import Work
 
-__all__ = ["add_note", "kept", "raised_again", "say_whose"]
+__all__ = ["add_note", "kept", "of_its_own", "raised_again", "say_whose"]
 
 _MOST: Final = 100
 """So many exceptions are followed that one leads to: a loop that fails and tries again can chain any number."""
@@ -64,6 +64,11 @@ def kept(error: BaseException) -> BaseException:
 def raised_again(error: BaseException) -> BaseException:
     """A copy of what `kept` gave, to be raised: with the same traceback, whoever has raised that one meanwhile."""
     return _Copies(_as_drawn).of(error)
+
+
+def of_its_own(error: BaseException) -> BaseException:
+    """A copy of an exception with the very traceback that it has: several may have raised the one that was raised."""
+    return _Copies(_as_it_is).of(error)
 
 
 def say_whose(error: BaseException, work: Work) -> None:
@@ -197,6 +202,10 @@ def _drawn(traceback: TracebackType | None) -> TracebackType | None:
                 frame, at = _bare(frame, at, line)
         drawn = TracebackType(drawn, frame, at, line)
     return drawn
+
+
+def _as_it_is(traceback: TracebackType | None) -> TracebackType | None:
+    return traceback
 
 
 def _as_drawn(traceback: TracebackType | None) -> TracebackType | None:

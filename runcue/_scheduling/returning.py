@@ -51,6 +51,9 @@ def take_back(core: Core, now: float, most: float = inf) -> int:
     taken = 0
     while taken < most and (work := core.returning.pop_due(now)) is not None:
         taken += 1
+        if (at := core.goes_on_at(work, now)) > now:  # others go first
+            core.returning.set(work, at)
+            continue
         core.move(work, NEW)
         if (declared := work._declared) is None or not core.hold_if_being_made(work, declared, now):
             work._task.run_queue.take_back(work)

@@ -7,11 +7,12 @@ Must not know: what stands in them, or who takes it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from runcue._limits.service import UNBOUNDED, Service
+from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import contend
@@ -55,6 +56,16 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
                 run_queue.look_at_limits()
             elif service.whole in run_queue.services:
                 run_queue.hears = run_queue.services
+
+    def first_that_use(self, service: Service, most: int) -> Iterator[Work]:
+        """About so many of those who stand in each line for a service, the first ones, whatever key of it they use."""
+        for run_queue in self.values():
+            if service in run_queue.services or service.whole in run_queue.services:
+                first, _ = run_queue.line_for(service)
+                if first is not None:
+                    yield first
+                some = run_queue.some_in_line(0, most)
+                yield from (work for work in some if work._phase in (NEW, READY))
 
     def kept_by_breakers(self, now: float) -> list[Work]:
         """The work units that stand in line and cannot start for a while, after failures in a row of their services."""

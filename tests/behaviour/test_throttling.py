@@ -282,6 +282,50 @@ async def test_who_was_refused_for_too_long_in_total_fails_with_its_last_error()
 
 
 @pytest.mark.rule(26)
+@pytest.mark.parametrize("kind", ["Throttled", "foreign", "a group"])
+@virtual
+async def test_what_a_last_error_says_is_not_said_of_others_that_have_raised_the_same_object(
+    kind: str,
+) -> None:
+    class TooMany(Exception):
+        pass
+
+    shared: BaseException = {
+        "Throttled": runcue.Throttled(20),
+        "foreign": TooMany("429"),
+        "a group": ExceptionGroup("two", [TooMany("429"), runcue.Throttled(20)]),
+    }[kind]
+    before = str(shared)
+
+    async def handler(work: runcue.Work) -> None:
+        raise shared
+
+    cue = runcue.Cue()
+    claims = lambda error: 20 if isinstance(error, TooMany) else None  # noqa: E731
+    cue.task("t", uses=cue.service("a", max_throttled="1 min", throttle=claims))(handler)
+    cue.task("u", uses=cue.service("b", max_throttled="2 min", throttle=claims))(handler)
+    heard: list[str] = []
+    cue.on_failure(lambda work, error: heard.append("; ".join((str(error), *_notes(error)))))
+    async with cue:
+        works = [await (await cue.submit(task)).wait() for task in ("t", "u")]
+    for name, service, (work, told) in zip(
+        ("60 s", "2 min"), "ab", zip(works, heard, strict=True), strict=True
+    ):
+        assert work.exception is not None
+        said = "; ".join((str(work.exception), *_notes(work.exception)))
+        assert said == told
+        assert told.count(f"refused it for {name} in all; max_throttled of service '{service}' is") == 1
+        assert told.count("max_throttled") == 1
+        assert work.exception.__traceback__ is not None
+    assert str(shared) == before
+    assert not _notes(shared)
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+@pytest.mark.rule(26)
 @pytest.mark.parametrize("by", ["a pause", "a slot", "a rate", "a budget"])
 @virtual
 async def test_what_holds_a_work_unit_after_a_pause_is_over_does_not_count_as_refused(by: str) -> None:

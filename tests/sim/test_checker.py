@@ -124,11 +124,11 @@ class Story:
             self.checker.attempt_failed(id, error)
             self.checker.put_back(now, id, "failed", delay)
 
-    def refuse(self, now: float, id: str, seconds: float) -> None:
-        """A server has refused it."""
+    def refuse(self, now: float, id: str, seconds: float, longer: float = 0.0) -> None:
+        """A server has refused it, and it stays away for longer."""
         self.checker.left(id)
         self.injected.refused[id] = "api", seconds
-        self.checker.put_back(now, id, "throttled", seconds)
+        self.checker.put_back(now, id, "throttled", seconds + longer)
 
     def count_block(self) -> None:
         """Callbacks block the loop."""
@@ -198,6 +198,7 @@ RETRIED = [
 LATER = [*submitted("make a"), ("started", 0.0, "1"), ("goes_back", 1.0, "1", 5.0)]
 # Of "make", which uses "api".
 REFUSED = [*submitted("make a", "make b"), ("started", 0.0, "1"), ("refuse", 1.0, "1", 5.0)]
+REFUSED_TWICE = [*REFUSED, ("started", 6.0, "1"), ("refuse", 7.0, "1", 5.0)]
 DELAYED = [("wish", {"delay": 5.0}), *submitted("make a")]
 MUST = {"must_complete": True}
 FINISH = {"drain": False}
@@ -267,6 +268,14 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
         [*submitted("make a"), ("halted", "api", 5.0), ("look", 4.9), ("look", 5.0)],
     ),
     "a start while a breaker is open": ("broken", [*BROKE_TWICE, ("started", 5.1, "3")]),
+    "one that stays away for longer after two refusals": (
+        "attempts",
+        [*REFUSED, ("started", 6.0, "1"), ("refuse", 7.0, "1", 5.0, 5.0)],
+    ),
+    "one that stays away for much longer after three": (
+        "attempts",
+        [*REFUSED_TWICE, ("run", 12.0, "2", 12.1), ("started", 13.0, "1"), ("refuse", 14.0, "1", 5.0, 11.0)],
+    ),
     "a start that does not come when a cooldown is over": (
         "prompt",
         [*BROKE_TWICE, ("look", 5.1), ("look", 5.3)],
@@ -731,6 +740,35 @@ KEPT: dict[str, list[Step]] = {
         ("drained", 1.0),
     ],
     "a start after the cooldown": [*BROKE_TWICE, ("look", 5.1), ("started", 5.2, "3")],
+    "a start after a cooldown that a time-out may have begun": [
+        *submitted("frail a", "frail b", "frail c", "frail d"),
+        ("started", 0.0, "1"),
+        ("started", 0.0, "2"),
+        ("started", 0.0, "3"),
+        ("fail", 0.1, "1", LATE, True),
+        ("left", "2"),
+        ("fail", 0.2, "2", ERROR, True),
+        ("left", "3"),
+        ("fail", 0.3, "3", ERROR, True),
+        ("look", 5.1),
+        ("started", 5.2, "4"),
+    ],
+    "one that lets another one go first after two refusals": [
+        *REFUSED_TWICE,
+        ("look", 11.9),
+        ("run", 12.0, "2", 12.1),
+        ("look", 12.1),
+        ("look", 13.0),
+        ("run", 13.0, "1", 13.1),
+    ],
+    "one that stays away for longer after three": [
+        *REFUSED_TWICE,
+        ("run", 12.0, "2", 12.1),
+        ("started", 13.0, "1"),
+        ("refuse", 14.0, "1", 5.0, 10.0),
+        ("look", 19.0),
+        ("run", 29.0, "1", 29.1),
+    ],
     "starts of several keys": [
         *submitted("share a", "share b", "share c"),
         ("started", 0.0, "1"),

@@ -241,12 +241,18 @@ class Allowances:
 
     def _count(self, now: float, place: _Place, service: str, start: Start | None, how: object) -> None:
         regime = self._regimes[service]
+        # Else it may be open, since a time-out counts from an instant of which nobody hears.
+        is_closed = place.failures_most < regime.failures
         if how == "passed":
             if start is None:
                 # The handler of another one, which may have been anything.
                 place.failures = 0
                 place.broken_until = -inf
-            elif place.broken_until == -inf or start is place.try_out:
+            elif place.broken_until == -inf:
+                place.failures = 0
+                if is_closed or start.begun >= place.failed_at + regime.cooldown:
+                    place.failures_most = 0
+            elif start is place.try_out:
                 place.failures, place.broken_until, place.try_out = 0, -inf, None
                 place.failures_most = 0
         elif isinstance(how, BaseException):
@@ -260,8 +266,8 @@ class Allowances:
                     place.broken_until, place.try_out = now + regime.cooldown, None
                 return
             place.failures += 1
-            # At the least: what came before may count as well.
-            if place.failures >= regime.failures:
+            # At the least: what came before may count as well, and what had begun before it opened does not.
+            if place.failures >= regime.failures and is_closed:
                 place.broken_until, place.try_out = now + regime.cooldown, None
 
     # What may be kept back.

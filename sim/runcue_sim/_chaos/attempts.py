@@ -12,6 +12,7 @@ from typing import TypeAlias
 import runcue
 from runcue_sim._chaos.observations import Observations
 from runcue_sim._chaos.observed_work import BY_WALL, ROUNDING, ObservedWork, Start
+from runcue_sim._chaos.refusals import FIRST_WAIT, stays_away
 
 Objection: TypeAlias = tuple[str, str] | None
 """The name of a promise, and how it was broken."""
@@ -129,17 +130,23 @@ def of_wait(
         What is wrong with that; the instant, and how exactly it is known.
     """
     seconds = None
+    work.gives_way = False
     if reason == "throttled":
         name, seconds = observed.injected.refused.pop(work.id, (work.duty.services[-1], None))
         refusals = observed.refusals[work.places[work.duty.services.index(name)]]
         if start is None or not work.is_sure or observed.injected.blocks:
-            # Callbacks that block take time between what happens and what is heard of it.
-            at = refusals.refused(now, work, delay, None)
+            # Callbacks that block take time between what happens and what is heard of it. And its service need not
+            # pause for as long as it stays away.
+            work.gives_way = True
+            refusals.refused(now, work, min(delay, FIRST_WAIT if seconds is None else seconds), None)
         else:
+            number = work.refusals + 1
+            work.gives_way = number > 1 or refusals.goes_first(now, work)
             at = refusals.refused(now, work, seconds, now - start.at)
-        if not refusals.is_sure:
-            return None, now + delay, BY_WALL
-        return _of_delay(work, delay, at - now, at - now), at, 0.0
+            if refusals.is_sure:
+                most = stays_away(number, at - now)
+                return _of_delay(work, delay, at - now, at - now + most), now + delay, 0.0
+        return None, now + delay, BY_WALL
     if reason == "postponed":
         seconds = observed.injected.postponed.pop(work.id, None)
     elif work.is_sure and reason == "failed":

@@ -97,6 +97,7 @@ class Observations(Occupancy):
             if not waits or service not in work.duty.services or place not in (service, *work.places):
                 continue
             if work.refused_by == service:
+                work.gives_way = False
                 work.waits_until(now)
                 self._is_pending_no_more(work)
                 self._take_in(now, work)
@@ -222,6 +223,7 @@ class Observations(Occupancy):
             work.began = start.at
         work.attempt += counts
         work.is_resumed, work.refused_by = not counts, refused_by
+        work.refusals = work.refusals + 1 if refused_by else 0
         for service, name in zip(work.duty.services, work.places, strict=True):
             if service != refused_by:
                 self.refusals[name].ended(now, work, cancelled=False, has_heir=start is None)

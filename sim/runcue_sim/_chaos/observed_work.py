@@ -48,6 +48,8 @@ class ObservedWork:
         error: Why its attempt failed.
         is_resumed: Whether it goes on with the same attempt, since its handler has asked to be called again later.
         refused_by: The service that has refused it, if it goes on because of that; else "".
+        refusals: How often it was refused in a row.
+        gives_way: Whether it may let others go first when its instant has come.
         places: Its services, or what its keys have of them.
         is_left: Whether a stop has left it, since it could run some time; None if it may have.
         joinable: Whether another one made the same when it was submitted.
@@ -80,6 +82,8 @@ class ObservedWork:
     error: BaseException | None = None
     is_resumed: bool = False
     refused_by: str = ""
+    refusals: int = 0
+    gives_way: bool = False
     is_left: bool | None = False
     joinable: bool = False
     leader: ObservedWork | None = None
@@ -122,7 +126,7 @@ class ObservedWork:
 
     def waits_until(self, at: float, slack: float = 0.0) -> None:
         """It must not start before an instant, which is known but for so many seconds."""
-        self.may_start, self.surely = at - max(slack, ROUNDING), at + slack
+        self.may_start, self.surely = at - max(slack, ROUNDING), inf if self.gives_way else at + slack
 
     def __str__(self) -> str:
         return f"{self.task} {self.id} ({self.item})"

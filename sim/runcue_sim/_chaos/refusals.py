@@ -1,6 +1,7 @@
 """What a server that refuses work may expect: to be left in peace as long as it has said, and one that goes first.
 
-Lives here: `Refusals`, the pauses of one service as an onlooker knows them.
+Lives here: `Refusals`, the pauses of one service as an onlooker knows them; and how long one that is refused again and
+again may stay away.
 
 Must not know: what becomes of a violation, what else keeps a work unit from its start.
 """
@@ -20,8 +21,19 @@ _SPREAD: Final = 0.1
 _MOST_SPREAD: Final = 5.0
 """Over so much of a pause, and so many seconds at the most, the rest are spread."""
 
+FIRST_WAIT: Final = 1.0
 _LONGEST: Final = 60.0
-"""No pause is longer of which nobody has said how long it is."""
+"""Seconds of a pause of which nobody has said how long it is: of the first one, and at the most."""
+
+
+def stays_away(number: int, pause: float) -> float:
+    """Seconds after a pause for which a work unit may not be tried again although others are, at the most.
+
+    Args:
+        number: How often in a row it was refused.
+        pause: Seconds.
+    """
+    return pause * 2.0 ** (number - 2) if number > 2 else 0.0
 
 
 class Refusals:
@@ -66,7 +78,7 @@ class Refusals:
             self._before = set(self._running)
             self._began, self._took = now, 0.0
             if seconds is None:
-                seconds = self._wait = min(max(1.0, 2 * self._wait), _LONGEST)
+                seconds = self._wait = min(max(FIRST_WAIT, 2 * self._wait), _LONGEST)
             self.until = max(self.until, now + seconds)
             self._closed, self._first = True, None
         elif seconds is not None and now + seconds > self.until:
@@ -75,6 +87,11 @@ class Refusals:
                 self._closed, self._first = True, None
         self._took = max(self._took, took or 0.0)
         return max(self.until, now)
+
+    def goes_first(self, now: float, work: ObservedWork) -> bool:
+        """Whether a work unit is the one that was let through first, and has not passed."""
+        self._look(now)
+        return self._first is not None and self._first.work is work
 
     def objection(self, now: float, work: ObservedWork) -> str:
         """What is wrong with a start at an instant; "" if nothing is."""
