@@ -185,7 +185,7 @@ async def serve(
             )
             writer.write(head.encode() + b"\r\n" + text)
             await writer.drain()
-    except (ConnectionError, asyncio.IncompleteReadError):
+    except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
         pass
     finally:
         writer.close()

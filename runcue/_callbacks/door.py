@@ -9,6 +9,7 @@ Must not know: which callbacks there are, event loops, limits.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from runcue._model.attempts import GiveUp, RetryLater, Throttled
 from runcue._model.callables import is_runcues, located
 from runcue._model.no_answers import NEVER_RUN
 from runcue._model.phases import COMPLETED, FAILED
-from runcue._model.texts import in_one_line
+from runcue._model.texts import in_one_line, listed
 from runcue._model.work import Work
 from runcue.abc import WarningKind
 
@@ -50,6 +51,10 @@ _SOME_TIME: Final = 0.002
 _INTERRUPTIONS: Final = 3
 _MOST_LOST: Final = 0.8
 
+_IMPORTS: Final = 0.5
+"""Seconds that imports may take in the loop without being reported: they are made once, and libraries make some of
+theirs at their first use, as HTTP clients do with their first request."""
+
 # Functions that a program makes while it runs are without end.
 _MOST_TOLD: Final = 10_000
 
@@ -71,12 +76,15 @@ class Door:
         self._told: set[tuple[str, str]] = set()
         # When user code has kept the loop: whoever called in meanwhile is not to blame for it as well.
         self._blocked: deque[Span] = deque(maxlen=64)
+        # How many modules were loaded when that was last looked at.
+        self._modules = len(sys.modules)
 
     def use_clock(self, now: Callable[[], float]) -> None:
         """Take the time from this clock from now on."""
         self.now = self._failures.now = now
         if now is time.monotonic:
             watch_collector()
+            self._modules = len(sys.modules)
 
     def ask(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
         """Call user code where a call more does not matter.
@@ -138,8 +146,14 @@ class Door:
         # A sleep keeps the loop as a computation does, so that the processor's time tells nothing. But if other threads
         # keep the interpreter busy, to be interrupted a few times may be all that there was to it.
         lost = interruption() if is_real else 0.0
-        if seconds - min(_INTERRUPTIONS * lost, _MOST_LOST * seconds) <= BLOCKS_AFTER:
+        own = seconds - min(_INTERRUPTIONS * lost, _MOST_LOST * seconds)
+        if own <= BLOCKS_AFTER:
             return
+        if is_real and (imported := self._imported()) and ("imports", what) not in self._told:
+            self._note("imports", what)
+            if own <= _IMPORTS:
+                return  # if it was not that, it is told the next time
+            advice = f"it imported {listed(imported)}: import that at the top of the file"
         words = f"blocked the event loop for {seconds * 1000:.0f} ms; {advice}"
         if lost > _SOME_TIME:
             words += (
@@ -158,9 +172,17 @@ class Door:
             advice = "do that part in the handler itself, which runs elsewhere, or await what it waits for"
         if not (task.ended[COMPLETED] or task.ended[FAILED]):
             advice += (
-                ". This was its first run: if it imports something then, import that at the top of the file"
+                ". This was its first run: what it has to do but once, such as loading something or making a client, "
+                "do at the top of the file"
             )
         self.blocked(what, began, ended, advice, work)
+
+    def _imported(self) -> list[str]:
+        """Which packages were imported since that was last looked at; neither runcue's own nor Python's."""
+        there = list(sys.modules)
+        new, self._modules = there[self._modules :], len(there)
+        packages = dict.fromkeys(name.partition(".")[0] for name in new)
+        return [name for name in packages if name not in sys.stdlib_module_names and name != "runcue"]
 
     def left_by_handler(self, work: Work, began: float) -> None:
         """Such a step, which began then, has just ended."""
@@ -224,13 +246,16 @@ class Door:
         )
         self._tell_once("no_cost", f"Task {in_one_line(work.task, 80)!r}", words, work)
 
+    def _note(self, kind: str, what: str) -> None:
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told.add((kind, what))
+
     def _tell_once(
         self, kind: WarningKind, what: str, words: str, work: Work | None, *, observed: bool = True
     ) -> None:
         if (kind, what) in self._told:
             return
-        if len(self._told) >= _MOST_TOLD:
-            self._told.clear()
-        self._told.add((kind, what))
+        self._note(kind, what)
         works = () if work is None else (work,)
         self._failures.log.tell(kind, works, "%s %s", what, words, observed=observed)

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import functools
 import gc
+import importlib
 import threading
 import time
 from collections.abc import Callable
@@ -367,14 +368,50 @@ def test_an_async_handler_that_keeps_the_loop_is_told_of_once_with_the_remedy(
     assert HERE in line
     assert "make it a plain `def`" in line
     assert line.endswith(
-        "This was its first run: if it imports something then, import that at the top of the file"
+        "This was its first run: what it has to do but once, such as loading something or making a client, do at the "
+        "top of the file"
     )
     assert milliseconds(line) >= SLEEP * 1000
 
 
 @pytest.mark.rule(15)
+@pytest.mark.parametrize("lasts", [SLEEP, 0.6])
+@each_loop
+def test_imports_at_the_first_use_are_told_only_if_they_take_long_and_blocking_again_is(
+    loop: str, lasts: float, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"lent_for_a_test_{loop}_{int(lasts * 1000)}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(f"import time\ntime.sleep({lasts})\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lines: list[list[str]] = []
+
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task
+            async def fetch(again: bool) -> None:
+                if again:
+                    keeps_the_loop()
+                else:
+                    importlib.import_module(name)
+
+            for again in (False, True):
+                await (await cue.submit(fetch, {"again": again}))
+                lines.append(said(caplog, "blocked the event loop"))
+
+    run_on(loop, main)
+    first, second = lines
+    if lasts == SLEEP:
+        assert first == []
+        assert "await what it waits for" in second[0]
+    else:
+        assert first[0].endswith(f"it imported {name}: import that at the top of the file")
+        assert second == first, "each is told of once"
+
+
+@pytest.mark.rule(15)
 @virtual
-async def test_of_a_later_run_it_is_not_said_that_it_may_be_an_import(
+async def test_of_a_later_run_it_is_not_said_that_it_was_the_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with runcue.Cue() as cue:
