@@ -161,6 +161,8 @@ class Attempts(Body):
         self.awaited: dict[str, runcue.WorkHandle] = {}
         self.given_up: set[str] = set()
         self.is_cut_off = False
+        # When a stop that waits for so long cuts off what is left.
+        self.cut_off_at = inf
         self.due: dict[str, float] = {}
         # When it was said to be somebody's turn at the earliest, by those that are sure of it.
         self.turns: dict[str, float] = {}
@@ -235,7 +237,11 @@ class Attempts(Body):
             self.wrong.append(f"{work!r} starts, and the cue was told to start nothing more")
         # Who is cancelled, be it by a stop that cuts off, makes room for others that nobody can have foreseen.
         turn = self.turns.pop(work.id, -inf)
-        is_left_alone = not self.is_cut_off and not any(act.what == "cancel" for act in self.plan.acts)
+        is_left_alone = (
+            not self.is_cut_off
+            and self.now() < self.cut_off_at
+            and not any(act.what == "cancel" for act in self.plan.acts)
+        )
         if self.now() < turn - ROUNDING and is_left_alone:
             self.wrong.append(f"{work!r} starts at {self.now()}, and its turn was said to come at {turn}")
         due = self.due.pop(work.id, None)
@@ -421,6 +427,7 @@ class Attempts(Body):
     async def stop(self) -> runcue.Summary:
         match self.plan.stop:
             case "in 1":
+                self.cut_off_at = self.now() + 1 - ROUNDING
                 return await self.the_cue.stop(timeout=1)
             case "at once" | "at once, in 1":
                 self.is_cut_off = True
