@@ -39,7 +39,7 @@ class Keys:
         self._alarm = Alarm(timers, self._forget, passive=True)
 
     def check_parked(self, until: float) -> bool:
-        """Ask work units that were first in line, unasked, and whose keys have no room.
+        """Ask work units that were first in line, unasked, and whose keys have no room, or had none to be asked again.
 
         Args:
             until: Stop at this instant.
@@ -51,7 +51,18 @@ class Keys:
         for run_queue in self._core.run_queues.values():
             if run_queue.is_keyed:
                 left |= self._check(cast("KeyedRunQueue", run_queue), until)
+                left |= self._check_again(cast("KeyedRunQueue", run_queue), until)
         return left
+
+    def _check_again(self, run_queue: KeyedRunQueue, until: float) -> bool:
+        """Ask those again that are not ready, and for which a slot of their key has become free."""
+        waiters, gates = run_queue.slot_waiters, self._gates
+        while (work := waiters.next()) is not None and gates.awaited.have_room(work):
+            waiters.unpark(work)
+            gates.check_not_ready(work)
+            if gates.is_late(until):
+                return True
+        return False
 
     def _check(self, run_queue: KeyedRunQueue, until: float) -> bool:
         unasked, gates = run_queue.unasked_parked, self._gates

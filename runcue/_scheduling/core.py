@@ -426,7 +426,7 @@ class Core:
         elif work._phase == NOT_DUE:
             self.returning.clear(work)
         elif work._phase == NOT_READY:
-            work._task.discard_waiting_later(work)
+            work._task.run_queue.leave_waiting(work)
         if self.appointments.works:
             self.appointments.withdraw(work)
 

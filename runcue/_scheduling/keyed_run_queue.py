@@ -33,6 +33,7 @@ from runcue._scheduling.key_passing import KeyPassing, claims_of_keys, put_off_b
 from runcue._scheduling.overtaking import MOST_PASSING, Claim
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.slot_waiters import SlotWaiters
 from runcue._scheduling.turnstiles import Lane, Turnstiles
 from runcue._scheduling.waiting_line import WaitingLine
 from runcue.abc import Limit
@@ -52,6 +53,7 @@ class KeyedRunQueue(RunQueue):
         is_ordered: Whether those who wait were asked for their priorities, since there are some.
         turnstiles: Where the work units wait whose keys have no room.
         unasked_parked: Those of them that nobody has asked about yet. Entries that have left are skipped.
+        slot_waiters: Those that are not ready and wait for a slot of their key to be asked again.
     """
 
     __slots__ = (
@@ -62,6 +64,7 @@ class KeyedRunQueue(RunQueue):
         "holds",
         "is_ordered",
         "keyed",
+        "slot_waiters",
         "turnstiles",
         "unasked_parked",
     )
@@ -72,6 +75,7 @@ class KeyedRunQueue(RunQueue):
         self.keyed = tuple(service for service in services if isinstance(service, KeyedService))
         self.turnstiles = Turnstiles()
         self.unasked_parked: deque[Work] = deque()
+        self.slot_waiters = SlotWaiters()
         self.holds = KeyHolds()
         self.is_ordered = False
         # When it was last looked who is first, and who that was if all else has room for it.
@@ -423,8 +427,18 @@ class KeyedRunQueue(RunQueue):
         else:
             super().take_out(work)
 
+    def leave_waiting(self, work: Work, *, comes_back: bool = False) -> None:
+        """See `RunQueue.leave_waiting`."""
+        if work in self.slot_waiters.parked:
+            self.slot_waiters.unpark(work)
+        else:
+            super().leave_waiting(work, comes_back=comes_back)
+
     def hand_over(self, works: Container[Work], other: WaitingLine) -> None:
         """See `RunQueue.hand_over`."""
+        for work in [work for work in self.slot_waiters.parked if work in works]:
+            self.slot_waiters.unpark(work)
+            work._task.waiting.append(work)
         for work in [work for work in self.turnstiles.parked if work in works]:
             self.turnstiles.unpark(work)
             if work._phase == NEW:

@@ -173,7 +173,7 @@ def _send_back(core: Core, work: Work, now: float, wall: float) -> None:
     elif work._awaited is not None:
         core.unsubscribe(work)
     elif work._phase == NOT_READY:
-        work._task.waiting.remove(work)
+        work._task.run_queue.leave_waiting(work, comes_back=True)
     core.move(work, NOT_DUE)
     work._phase_since = now
     work._not_ready_reason = None

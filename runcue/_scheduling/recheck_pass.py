@@ -9,8 +9,8 @@ How this goes about it:
    goes to the end of the line if it is not ready.
 4. The pass is over when all lines are through, and an idle one as soon as it has found enough to be started.
 
-Whoever lacks no more than a slot of its key steps aside while its line has its turn: no key keeps another one from
-being asked.
+Whoever lacks no more than a slot of its key steps aside until that has one (`slot_waiters`): no key keeps another one
+from being asked, and the pass does not wait for it.
 
 Nothing is counted, because lines move while a pass is under way: other rechecks turn them, async gates put work units
 back long after they were asked.
@@ -28,17 +28,16 @@ from runcue._model.phases import NOT_READY
 from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.slot_waiters import lacks_key_only, step_aside
 
 __all__ = [
     "ASKED",
     "HIT",
     "LATER",
     "MISS",
-    "MOST_ASIDE",
     "PassState",
     "RecheckPass",
     "SubscriberLine",
-    "lacks_key_only",
 ]
 
 # What becomes of a work unit that is asked.
@@ -51,10 +50,6 @@ _COMPANY: Final = 32
 """After the first hit of an idle pass, so many fruitless questions more: to find company for the one that will run."""
 
 _TO_THE_END: Final = 1 << 30
-
-MOST_ASIDE: Final = 64
-"""So many work units of a task step aside at a time, because their keys have no free slot: they are walked past again
-and again."""
 
 
 class PassState(Enum):
@@ -143,12 +138,6 @@ class SubscriberLine:
         return bool(self._aside)
 
 
-def lacks_key_only(work: Work) -> bool:
-    """Whether one that can be asked only where a slot is free lacks that of its key alone: others can be asked."""
-    run_queue: RunQueue = work._task.run_queue
-    return run_queue.is_keyed and run_queue.free_slots() > 0
-
-
 def _is_open(work: Work, number: int) -> bool:
     """Whether a work unit still waits for an artifact and was not asked in the pass of this number."""
     return work._phase == NOT_READY and work._awaited is not None and work._recheck_pass != number
@@ -224,18 +213,6 @@ class RecheckPass:
 
     def _ask(self, line: Task | SubscriberLine, until: float, now: Callable[[], float]) -> _Portion:
         """Ask a portion of one line."""
-        aside: list[Work] = []
-        try:
-            end = self._ask_beside(line, aside, until, now)
-        finally:
-            if aside and not isinstance(line, SubscriberLine):
-                line.waiting.extendleft(reversed(aside))
-        return _Portion.NO_SLOT if aside and end is _Portion.THROUGH else end
-
-    def _ask_beside(
-        self, line: Task | SubscriberLine, aside: list[Work], until: float, now: Callable[[], float]
-    ) -> _Portion:
-        """The same; those of a task who have stepped aside, and so are in hand, are added to `aside`."""
         number, check = self.number, self._check
         portion = _TO_THE_END if self.full else self._portion
         end = _Portion.ASKED
@@ -258,8 +235,8 @@ class RecheckPass:
                 work._recheck_pass = 0
                 if subscribers is not None:
                     subscribers.step_aside(work)
-                elif lacks_key_only(work) and len(aside) < MOST_ASIDE:
-                    aside.append(work._task.waiting.popleft())
+                elif lacks_key_only(work):
+                    step_aside(work)
                 else:
                     end = _Portion.NO_SLOT
                     break

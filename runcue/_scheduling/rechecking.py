@@ -31,12 +31,11 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.recheck_pass import (
     HIT,
     LATER,
-    MOST_ASIDE,
     PassState,
     RecheckPass,
     SubscriberLine,
-    lacks_key_only,
 )
+from runcue._scheduling.slot_waiters import lacks_key_only, step_aside
 
 __all__ = ["RECHECK_AFTER", "SUBSCRIBERS_AFTER", "Rechecker"]
 
@@ -132,7 +131,6 @@ class Rechecker:
         """Ask up to so many, stopping after so many misses. Returns the number of hits."""
         hits = 0
         check = self._check
-        aside: list[Work] = []
         for _ in range(questions):
             work = task.take_waiting()
             if work is None:
@@ -145,14 +143,13 @@ class Rechecker:
                     break
             elif verdict == LATER:
                 work._recheck_pass = 0
-                if not lacks_key_only(work) or len(aside) >= MOST_ASIDE:
+                if not lacks_key_only(work):
                     break
-                aside.append(task.waiting.popleft())
+                step_aside(work)
             else:
                 misses -= 1
                 if misses <= 0:
                     break
-        task.waiting.extendleft(reversed(aside))
         return hits
 
     def step(self, until: float, *, idle: bool) -> bool:

@@ -336,6 +336,18 @@ class RunQueue(WaitingLine):
             free = min(free, service.concurrent - service.active)
         return free
 
+    def leave_waiting(self, work: Work, *, comes_back: bool = False) -> None:
+        """One that is not ready, and waits for nothing in particular, is about to leave who is to be asked again.
+
+        Args:
+            work: That one.
+            comes_back: Whether it may stand there once more: then it leaves no tombstone.
+        """
+        if comes_back:
+            work._task.waiting.remove(work)
+        else:
+            work._task.discard_waiting_later(work)
+
     def line_for(self, service: Service) -> tuple[Work | None, int]:
         """The first of those that wait and use a service, None if there are none, and how many they are."""
         if service not in self.services or (first := self.peek(ordered=False)) is None:

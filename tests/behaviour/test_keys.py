@@ -469,6 +469,101 @@ async def test_who_is_to_be_asked_again_and_lacks_a_slot_of_its_key_keeps_no_oth
 
 
 @virtual
+async def test_however_many_lack_a_slot_of_their_key_in_a_row_those_behind_are_asked_again() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    entered = registered(cue)
+    registered(cue, lasts=60.0, name="hold")
+    ready: set[str] = set()
+    asked: dict[str, int] = defaultdict(int)
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        asked[work.params["user"]] += 1
+        return work.task == "hold" or work.params["user"] in ready
+
+    async with cue:
+        for one in ["a"] * 300 + ["b"]:
+            await cue.submit("ask", {"user": one})
+        await asyncio.sleep(1)
+        await cue.submit("hold", {"user": "a"})
+        await asyncio.sleep(1)
+        before = asked["a"]
+        ready.add("b")
+        await asyncio.sleep(20)
+        assert 2 <= entered["b"][0] <= 2.1
+        assert asked["a"] == before
+        ready.add("a")
+    assert {round(at) for at in entered["a"]} == {61}
+    assert len(entered["a"]) == 300
+
+
+@virtual
+async def test_who_waits_for_a_slot_of_its_key_to_be_asked_again_can_leave() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    cue.service("other", concurrent=2)
+    entered = registered(cue)
+    registered(cue, lasts=60.0, name="hold")
+    ready = False
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        return work.task == "hold" or ready
+
+    async with cue:
+        works = [await cue.submit("ask", {"user": "a"}) for _ in range(4)]
+        # Who has joined one for later lets it wait for its instant again when it leaves.
+        works.append(await cue.submit("ask", {"user": "a"}, key="one", delay=100))
+        joined = await cue.submit("ask", {"user": "a"}, key="one")
+        await asyncio.sleep(1)
+        await cue.submit("hold", {"user": "a"})
+        await asyncio.sleep(5)
+        waiters = cue._core.tasks["ask"].run_queue.slot_waiters
+        assert len(waiters.parked) == 5
+        works[1].cancel()
+        joined.cancel()
+        await asyncio.sleep(5)
+        assert len(waiters.parked) == 3
+        ready = True
+    assert [round(at) for at in entered["a"]] == [61, 61, 61, 100]
+    assert not waiters.parked
+
+
+@virtual
+async def test_who_waits_for_a_slot_of_its_key_is_taken_over_by_a_task_that_is_registered_again() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    cue.service("other", concurrent=2)
+    registered(cue, lasts=60.0, name="hold")
+    entered: list[tuple[str, float]] = []
+    ready = False
+
+    def register(uses: str) -> None:
+        @cue.task("ask", uses=uses)
+        async def ask(work: runcue.Work) -> None:
+            entered.append((uses, now()))
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        return work.task == "hold" or ready
+
+    register("api")
+    async with cue:
+        for _ in range(3):
+            await cue.submit("ask", {"user": "a"})
+        await asyncio.sleep(1)
+        await cue.submit("hold", {"user": "a"})
+        await asyncio.sleep(5)
+        assert len(cue._core.tasks["ask"].run_queue.slot_waiters.parked) == 3
+        register("other")
+        ready = True
+        cue.nudge()
+        await asyncio.sleep(5)
+    assert entered == [("other", 6)] * 3
+
+
+@virtual
 async def test_who_waits_for_an_artifact_and_a_slot_of_its_key_keeps_no_other_key_waiting() -> None:
     cue = runcue.Cue()
     cue.service("api", per=user, concurrent=1)
