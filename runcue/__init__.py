@@ -25,6 +25,7 @@ from runcue._handlers.outputs import atomic_write
 from runcue._model.attempts import Attempt, GiveUp, RetryLater, Throttled
 from runcue._model.errors import (
     ArtifactError,
+    CommandFailed,
     ConfigurationError,
     CueFailed,
     CueStopped,
@@ -65,6 +66,7 @@ __all__ = [
     "Blocking",
     "Breaker",
     "BudgetStatus",
+    "CommandFailed",
     "ConfigurationError",
     "Cue",
     "CueFailed",
@@ -132,6 +134,7 @@ __all__ = [
     "newer",
     "progress",
     "run",
+    "shell",
 ]
 
 __version__ = "0.1.0"
@@ -150,6 +153,7 @@ if TYPE_CHECKING:
     from runcue._explain.turn import Passing, Turn
     from runcue._explain.why_all import WhyAll, WhyGroup
     from runcue._freshness.digest import digest
+    from runcue._handlers.commands import shell
     from runcue._lifecycle.room import CueFull
     from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
@@ -185,6 +189,7 @@ _LATE = {
     "digest": "_freshness.digest",
     "http_errors": "_callbacks.http_errors",
     "progress": "console",
+    "shell": "_handlers.commands",
 }
 
 

@@ -72,6 +72,7 @@ RULES = {
     52: "lanes go by the highest priority in them; different ones never join; waits against their order are deadlocks",
     56: "processes of the cue's own: one call at a time, killed as a whole, and no neighbour's business",
     57: "a process finds what its program has, and imports the main program for its own handlers alone",
+    58: "a command is a handler: values are quoted, outputs published, and nothing of it goes on that nobody waits for",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

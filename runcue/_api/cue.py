@@ -48,6 +48,7 @@ from runcue._model.checks import (
     whole_number,
     yes_or_no,
 )
+from runcue._model.command import Command
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
@@ -447,7 +448,7 @@ class Cue:
         name, executors = described.name, self._executors
         executor = executors.executor_for(name, handler, run_in)
         calls = executors.calls_for(name, handler, described.parameters, executor, initializer)
-        slots = None
+        slots = executors.processes if isinstance(handler, Command) else None
         if executor is not None:
             slots = executors.slots_of(executor)
             self._dispatcher.hand_off.use(executor)

@@ -21,8 +21,10 @@ from typing import Any
 
 from runcue._artifacts.dating import TIE_NS, Dating, MustWait, Sources
 from runcue._artifacts.descriptors import with_descriptor
-from runcue._artifacts.staged_file import StagedFile, absolute_target, refusal
+from runcue._artifacts.staged_file import StagedFile
+from runcue._artifacts.targets import absolute_target, refusal
 from runcue._artifacts.temp_files import OPEN_FLAGS
+from runcue._artifacts.temp_folder import TempFolder
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
 from runcue._model.texts import message_of, words_of
 
@@ -35,6 +37,9 @@ class OutputTransaction:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._staged: dict[Path, StagedFile] = {}
+        # Where other programs write, by the folder of the targets as it was named, in which no two have one name; and
+        # by the real one, which may be another for each if they are links.
+        self._folders: dict[tuple[str, Path], TempFolder] = {}
         self._closed = False
 
     @property
@@ -56,9 +61,45 @@ class OutputTransaction:
             UsageError: The publication has ended, or the same target is being written.
         """
         staged = StagedFile(target, mode, encoding, durable)
+        self._stage(staged)
+        return staged
+
+    def let_make(self, target: str | os.PathLike[str]) -> Path:
+        """Stage one more file, which another program makes.
+
+        It gets its own name, by which programs know a format, in a temp folder beside the target.
+
+        Returns:
+            Where that program is to write it; nothing is there.
+
+        Raises:
+            ConfigurationError: It is no path of a file.
+            PublishError: There can be no temp folder.
+            UsageError: As for `open`.
+        """
+        staged = StagedFile(target, "wb")
+        made = self._folder_for(staged).path / os.path.basename(staged.target)
+        staged.let_make(made)
+        self._stage(staged)
+        return made
+
+    def _folder_for(self, staged: StagedFile) -> TempFolder:
+        beside = staged.path.parent
+        key = os.path.dirname(staged.target), beside
         with self._lock:
-            if self._closed:
-                raise UsageError(f"{staged.target!r} cannot be written any more: its work has ended.")
+            self._check_open(staged)
+            try:
+                if key not in self._folders:
+                    staged.make_folders()
+                    self._folders[key] = TempFolder(beside)
+            except OSError as error:
+                raise refusal(staged.target, error) from error
+            return self._folders[key]
+
+    def _stage(self, staged: StagedFile) -> None:
+        """Take one more in; what was staged for the same target is discarded."""
+        with self._lock:
+            self._check_open(staged)
             earlier = self._staged.get(staged.path)
             if earlier is not None and earlier.is_open:
                 raise UsageError(
@@ -68,7 +109,10 @@ class OutputTransaction:
             self._staged[staged.path] = staged
         if earlier is not None:
             earlier.discard()
-        return staged
+
+    def _check_open(self, staged: StagedFile) -> None:
+        if self._closed:
+            raise UsageError(f"{staged.target!r} cannot be written any more: its work has ended.")
 
     def reserve(self, target: str) -> str:
         """Stage one more file that somebody else writes, in another process.
@@ -123,6 +167,10 @@ class OutputTransaction:
         done: list[str] = []
         try:
             for staged in outputs:
+                staged.take_over()
+            # Before anything is dated: it changes the folders that they lie in.
+            self._remove_folders()
+            for staged in outputs:
                 staged.flush_to_disk()
             if dated:
                 self._date_and_rename(outputs, sources, done, patient)
@@ -172,6 +220,13 @@ class OutputTransaction:
             outputs, self._staged = self._staged, {}
         for staged in outputs.values():
             staged.discard()
+        self._remove_folders()
+
+    def _remove_folders(self) -> None:
+        with self._lock:
+            folders, self._folders = self._folders, {}
+        for folder in folders.values():
+            folder.remove()
 
 
 def _date(outputs: list[StagedFile], sources: Sources | None, is_last_try: bool) -> int | None:

@@ -1,7 +1,9 @@
 """One file that is written beside its target, and takes its place when whoever wrote it has succeeded.
 
-Lives here: `StagedFile` (`temp_files` says how temp files are made and claimed), and what it says of a target that
-cannot be written.
+Whoever writes it is this process, by the open file that it gives; or another program, which makes it in a temp folder
+beside the target, from where it is taken over.
+
+Lives here: `StagedFile`. `temp_files` says how temp files are made and claimed, `targets` what may be in the way.
 
 Must not know: other files of the same work unit, work units, artifacts, event loops.
 """
@@ -12,7 +14,6 @@ import contextlib
 import errno
 import os
 import re
-import stat
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -20,20 +21,21 @@ from typing import IO, Any, Final, NamedTuple, NoReturn
 
 from runcue._artifacts import temp_files
 from runcue._artifacts.descriptors import is_shortage, patiently, refill, with_descriptor
-from runcue._artifacts.places import absolute, path_text
+from runcue._artifacts.targets import absolute_target, make_folder, permissions, refusal
 from runcue._artifacts.temp_files import (
+    CLAIMS_HELD,
     OPEN_FLAGS,
-    ClaimsHeld,
     clear_dead_once,
     close_quietly,
     create_claimed,
     remove_quietly,
+    take_over_claimed,
 )
 from runcue._model.checks import yes_or_no
-from runcue._model.errors import ConfigurationError, PublishError, UsageError
+from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.texts import words_of
 
-__all__ = ["StagedFile", "absolute_target", "refusal"]
+__all__ = ["StagedFile"]
 
 # What is asked of files by those who take a staged file for one.
 _OF_FILES: Final = (
@@ -109,6 +111,8 @@ class StagedFile:
         self._entered = False
         self._file: IO[Any] | None = None
         self._temp: Path | None = None
+        # Where another program makes it, until it is taken over from there.
+        self._made: Path | None = None
         # See `_Opened`.
         self._claim: int | None = None
 
@@ -164,15 +168,14 @@ class StagedFile:
         if "x" in self._mode and os.path.lexists(self.target):
             reason = f"it exists, and mode {self._mode!r} replaces nothing; remove it or use 'w'"
             raise FileExistsError(errno.EEXIST, reason)
-        bits = _permissions(self.path)
-        folder = self.path.parent
-        self.grown = [*_make_folder(folder), folder]
-        clear_dead_once(folder)
-        if _claims.take():
+        bits = permissions(self.path)
+        self.make_folders()
+        clear_dead_once(self.path.parent)
+        if CLAIMS_HELD.take():
             try:
                 return self._open_temp(bits, held=True)
             except BaseException as error:
-                _claims.give_back()
+                CLAIMS_HELD.give_back()
                 if not (isinstance(error, OSError) and is_shortage(error)):
                     raise
         return patiently(self._open_temp, bits, held=False)
@@ -219,6 +222,45 @@ class StagedFile:
             self._file = None
             refill()
 
+    def make_folders(self) -> None:
+        """Make the folders that it is to lie in.
+
+        Raises:
+            OSError: There cannot be such folders.
+        """
+        folder = self.path.parent
+        self.grown = [*make_folder(folder), folder]
+
+    def let_make(self, made: Path) -> None:
+        """Have another program make it, at a place on the filesystem of its target."""
+        self._entered, self._made = True, made
+
+    def take_over(self) -> None:
+        """Take what another program has made, if that is how it comes and it was not taken yet.
+
+        Raises:
+            PublishError: It is not there, or is no file that can be published.
+        """
+        with self._lock:
+            if self.over or self._made is None:
+                return
+            made, self._made = self._made, None
+            held = CLAIMS_HELD.take()
+            try:
+                bits = permissions(self.path)
+                self._temp, descriptor = patiently(take_over_claimed, made, self.path, held=held)
+                if bits is not None and hasattr(os, "fchmod"):
+                    with contextlib.suppress(OSError):  # a filesystem without such bits
+                        os.fchmod(descriptor, bits)
+            except OSError as error:
+                if held:
+                    CLAIMS_HELD.give_back()
+                raise refusal(self.target, error) from error
+            if held:
+                self._claim = descriptor
+            else:
+                close_quietly(descriptor)
+
     def flush_to_disk(self) -> None:
         """Find out what may stand in the way of publishing it, and wait for the disk if it is to be durable.
 
@@ -231,7 +273,7 @@ class StagedFile:
                 if self.over:
                     return
                 temp = self._finished()
-                _permissions(self.path)
+                permissions(self.path)
                 if not os.path.lexists(temp):
                     raise FileNotFoundError(
                         errno.ENOENT, f"its temp file {temp.name!r} was removed; write it again"
@@ -339,62 +381,7 @@ class StagedFile:
         if self._claim is not None:
             close_quietly(self._claim)
             self._claim = None
-            _claims.give_back()
-
-
-_claims: Final = ClaimsHeld()
-
-
-def _permissions(path: Path) -> int | None:
-    """The permission bits of a file that can be replaced, None if there is no file.
-
-    Not the setuid and setgid bits: the new file belongs to whoever runs this.
-
-    Raises:
-        OSError: Something else is there, or in the way.
-    """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is no regular file but a device, a pipe or a socket; name another")
-    return mode & 0o777
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Makes a folder with all above it. Returns the folders that got an entry by it."""
-    grown = []
-    above = folder
-    while not os.path.lexists(above):
-        above = above.parent
-        grown.append(above)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
-    return grown
-
-
-def absolute_target(target: object) -> str:
-    """The absolute path of a target.
-
-    Raises:
-        ConfigurationError: It is no path of a file.
-    """
-    try:
-        path = path_text(target)
-    except ConfigurationError:
-        raise ConfigurationError(
-            f"A file to write must be named by a path, as text or a Path, not {words_of(target)}."
-        ) from None
-    if path.endswith(("/", os.sep)):
-        raise ConfigurationError(
-            f"{words_of(path)} names a folder: it ends in a slash. Name the file to write."
-        )
-    return absolute(path)
+            CLAIMS_HELD.give_back()
 
 
 def _checked_encoding(target: str, mode: Any, encoding: str | None) -> str | None:
@@ -423,21 +410,3 @@ def _checked_encoding(target: str, mode: Any, encoding: str | None) -> str | Non
             f"encoding {words_of(encoding)} cannot write {target!r}: use the name of a text encoding, such as 'utf-8'."
         ) from error
     return encoding
-
-
-def refusal(target: str, error: OSError) -> PublishError:
-    """What to tell of a target that cannot be written: what is in the way and what to do."""
-    why = error.strerror or str(error)
-    if isinstance(error, NotADirectoryError):
-        above = Path(os.path.realpath(target)).parents
-        blocker = next((one for one in above if os.path.lexists(one) and not one.is_dir()), None)
-        if blocker is not None:
-            why = f"{str(blocker)!r} is a file where a folder must be; move it away or write elsewhere"
-    elif isinstance(error, PermissionError):
-        folder = Path(error.filename or target).parent
-        why = f"{why}; let this process write in the folder {str(folder)!r}, or write elsewhere"
-    elif is_shortage(error):
-        why = f"{why}; keep fewer of them open at once, or allow more (ulimit -n)"
-    refusal = PublishError(f"Cannot write {target!r}: {why}.")
-    refusal.errno = error.errno
-    return refusal

@@ -1,5 +1,8 @@
 """Temp files beside their targets: made, claimed while their writer lives, and removed when it has died.
 
+What another program writes, which is told a path and no descriptor, lies in a temp folder, under its own name. That is
+claimed like a temp file, by this process: the program may be dead or not.
+
 A temp file is claimed by a flock. The kernel drops the claim when the process dies, in whatever way, so a temp file
 that can be claimed is dead: there is no pid to be mistaken for another one and no age to guess. It is flock and not
 lockf because a lock of the latter belongs to the process: one thread would take it from another.
@@ -14,6 +17,7 @@ Must not know: what is written, or for whom.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -37,6 +41,7 @@ else:
 
 __all__ = [
     "CLAIMS",
+    "CLAIMS_HELD",
     "OPEN_FLAGS",
     "PREFIX",
     "ClaimsHeld",
@@ -45,11 +50,17 @@ __all__ = [
     "clear_dead_once",
     "close_quietly",
     "create_claimed",
+    "create_claimed_folder",
+    "remove_folder_quietly",
     "remove_quietly",
+    "take_over_claimed",
 ]
 
 PREFIX: Final = ".runcue-"
 """What every file begins with that runcue keeps beside files of its users."""
+
+_FOLDER: Final = "-outputs"
+"""How the name of a temp folder ends."""
 
 _UNHELD: Final = "day-"
 """What follows PREFIX in the name of a temp file that is claimed only while it is written."""
@@ -62,6 +73,8 @@ _UNCLAIMED_AGE = 24 * 3600.0
 
 _MOST_HELD = 64
 """So many claims are held at once, or a quarter of the files that may be open if that is less."""
+
+_TRIES: Final = 3
 
 _MOST_FOLDERS = 10_000
 """How many cleared folders are remembered. A program that writes into new ones all the time must not grow by that."""
@@ -101,16 +114,19 @@ def _clear(temp: Path) -> bool:
     descriptor = None
     claimed = None
     try:
+        is_folder = temp.name.endswith(_FOLDER) and stat.S_ISDIR(temp.lstat().st_mode)
         if CLAIMS:
             # NFS gives an exclusive claim only to who may write; but a temp file has the bits of its target.
-            access = os.O_RDWR if os.access(temp, os.W_OK) else os.O_RDONLY
+            access = os.O_RDWR if not is_folder and os.access(temp, os.W_OK) else os.O_RDONLY
             descriptor = os.open(temp, access | _AS_IS)
             claimed = claim_file(descriptor)
         status = temp.lstat()
         if claimed is None or (claimed and temp.name.startswith(PREFIX + _UNHELD)):
             claimed = time.time() - status.st_mtime > _UNCLAIMED_AGE
-        if not claimed or not stat.S_ISREG(status.st_mode):
+        if not claimed or not (is_folder or stat.S_ISREG(status.st_mode)):
             return False
+        if is_folder:
+            return remove_folder_quietly(temp)
         # Under the claim: once let go, a producer that was slow to claim it would do so, and lose it all the same. One
         # that was quick to rename it is safe too, since this goes by the name and no name is used twice.
         temp.unlink()
@@ -183,6 +199,10 @@ def claim_file(descriptor: int) -> bool | None:
     return True
 
 
+CLAIMS_HELD: Final = ClaimsHeld()
+"""Those of this process."""
+
+
 def create_claimed(path: Path, bits: int, *, held: bool) -> tuple[Path, int]:
     """Makes a temp file beside a target and claims it.
 
@@ -194,12 +214,8 @@ def create_claimed(path: Path, bits: int, *, held: bool) -> tuple[Path, int]:
     Returns:
         The file with the descriptor that holds the claim.
     """
-    name = os.fsencode(path.name)
     while True:
-        beginning = f"{PREFIX}{'' if held else _UNHELD}{os.urandom(6).hex()}-"
-        # Of a long name the end is kept: libraries tell a format by the suffix. The cut may split a character.
-        ending = name[len(beginning) - LONGEST_NAME :].decode(sys.getfilesystemencoding(), "ignore")
-        temp = path.with_name(beginning + ending)
+        temp = _temp_name(path, held=held)
         try:
             descriptor = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, bits)
         except FileExistsError:
@@ -209,6 +225,81 @@ def create_claimed(path: Path, bits: int, *, held: bool) -> tuple[Path, int]:
             return temp, descriptor
         # Someone who clears the folder came between the two steps, and removes it or has removed it.
         close_quietly(descriptor)
+
+
+def create_claimed_folder(folder: Path, *, held: bool) -> tuple[Path, int]:
+    """Makes a temp folder in a folder and claims it; for the arguments and the answer see `create_claimed`."""
+    while True:
+        temp = _temp_name(folder / _FOLDER[1:], held=held)
+        try:
+            temp.mkdir()
+        except FileExistsError:
+            continue
+        descriptor = os.open(temp, os.O_RDONLY | OPEN_FLAGS)
+        claimed = claim_file(descriptor)
+        if claimed is None or (claimed and os.path.lexists(temp)):
+            return temp, descriptor
+        close_quietly(descriptor)  # as above
+
+
+def take_over_claimed(made: Path, path: Path, *, held: bool) -> tuple[Path, int]:
+    """Claims what another program has made in a temp folder, and puts it beside its target.
+
+    Args:
+        made: What it has made.
+        path: The target.
+        held: As for `create_claimed`.
+
+    Returns:
+        As `create_claimed`.
+
+    Raises:
+        OSError: It is not there, or no plain file.
+    """
+    status = os.lstat(made)
+    if stat.S_ISLNK(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink > 1):
+        # Whoever dates or writes one of its names does so to all of them.
+        raise OSError(
+            errno.EMLINK, "what was made there is a link; it must be a file of its own: copy, do not link"
+        )
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(
+            errno.EISDIR, "what was made there is a folder; declare it with a slash at its end"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "what was made there is no regular file but a pipe, a socket or a device")
+    descriptor = os.open(made, os.O_RDONLY | _AS_IS)
+    try:
+        claim_file(descriptor)  # before it has a name by which it could be taken for dead
+        temp = _temp_name(path, held=held)
+        os.rename(made, temp)
+    except BaseException:
+        close_quietly(descriptor)
+        raise
+    return temp, descriptor
+
+
+def _temp_name(path: Path, *, held: bool) -> Path:
+    """A name for a temp file beside a target."""
+    beginning = f"{PREFIX}{'' if held else _UNHELD}{os.urandom(6).hex()}-"
+    # Of a long name the end is kept: libraries tell a format by the suffix. The cut may split a character.
+    ending = os.fsencode(path.name)[len(beginning) - LONGEST_NAME :]
+    return path.with_name(beginning + ending.decode(sys.getfilesystemencoding(), "ignore"))
+
+
+def remove_folder_quietly(temp: Path) -> bool:
+    """Remove a temp folder with all that is in it. Returns whether it is gone."""
+    with contextlib.suppress(OSError):
+        temp.rmdir()  # nearly always what was in it was taken over
+        return True
+    from shutil import rmtree  # noqa: PLC0415 - rarely needed
+
+    # What writes there may have been killed just now, and be on its last write.
+    for _ in range(_TRIES):
+        rmtree(temp, ignore_errors=True)
+        if not os.path.lexists(temp):
+            return True
+    return False
 
 
 def remove_quietly(temp: Path) -> None:

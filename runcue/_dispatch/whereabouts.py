@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from runcue._handlers.outputs import run_handler
 from runcue._model.callables import at_line, is_of_runcue, is_own
+from runcue._model.command import Command
 from runcue._model.work import Work
 
 __all__ = ["where_it_is"]
@@ -28,6 +29,8 @@ def where_it_is(work: Work, in_flight: Mapping[Work, Any]) -> str:
         work: The work unit.
         in_flight: The handlers in flight: of those that are coroutines these.
     """
+    if isinstance(work._task.handler, Command):
+        return work._task.handler.where(work)
     if work._runner is None:
         return _place(_frames_of_thread(work))
     return _place(_frames_of(in_flight.get(work)))

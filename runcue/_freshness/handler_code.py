@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 from runcue._artifacts.artifact import Artifact
 from runcue._freshness.encoding import digest_of_text, digest_of_value, is_found_by_name
 from runcue._model.callables import located
+from runcue._model.command import Command
 from runcue._model.errors import ArtifactError, ConfigurationError
 
 __all__ = ["digests_of_code"]
@@ -87,7 +88,9 @@ class _Reader:
             raise _NoSource(f"it has more than {_DEEPEST} layers")
         name = self._name_for(call)
         self._known[id(call)] = call, name
-        if isinstance(call, partial):
+        if isinstance(call, Command):
+            self._note(f"the text of {name}", "text", call.text)
+        elif isinstance(call, partial):
             for number, value in enumerate(call.args):
                 self._note(f"argument {number} of {name}", f"args[{number}]", value)
             for key, value in call.keywords.items():

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from enum import Enum, auto
 from importlib import import_module
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from runcue._artifacts.artifact import Artifact, is_valid, plainly
 from runcue._artifacts.changes import file_changed
@@ -34,11 +34,15 @@ from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import error_words, name_of, problem_of, words_of
 from runcue._model.work import Work
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = [
     "Commit",
     "atomic_write",
     "commit",
     "commit_due",
+    "let_make",
     "load_for_files",
     "mark",
     "owner_of",
@@ -89,12 +93,30 @@ def write(
         work._declared = Declaration()
     declared = work._declared
     target = output._path if isinstance(output, File) else _path_of(output, declared)
+    staged: AbstractContextManager[IO[Any]] = _transaction(declared).open(target, mode, encoding, durable)
+    return staged
+
+
+def let_make(work: Work, output: File) -> Path:
+    """Have another program make an output of a work unit that runs, to be published like what is written.
+
+    Returns:
+        Where that program is to write it; nothing is there.
+
+    Raises:
+        PublishError: There can be no such file.
+    """
+    assert work._declared is not None
+    made: Path = _transaction(work._declared).let_make(output._path)
+    return made
+
+
+def _transaction(declared: Declaration) -> Any:
     if declared.transaction is None:
         from runcue._artifacts.publication import OutputTransaction  # noqa: PLC0415 - not needed by who writes nothing
 
         declared.transaction = OutputTransaction()
-    staged: AbstractContextManager[IO[Any]] = declared.transaction.open(target, mode, encoding, durable)
-    return staged
+    return declared.transaction
 
 
 def _path_of(given: Any, declared: Declaration) -> str:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard, TypeVar
 
-from runcue._model.texts import LONGEST, shortened
+from runcue._model.texts import LONGEST, shortened, words_of
 
 __all__ = [
     "ArtifactError",
+    "CommandFailed",
     "ConfigurationError",
     "CueFailed",
     "CueStopped",
@@ -168,6 +169,35 @@ class ArtifactError(RuncueError):
 
 class MissingOutput(RuncueError):
     """A handler returned, but an output that its task declares is not there, or not valid."""
+
+
+class CommandFailed(RuncueError):
+    """A command of `runcue.shell` has ended with another exit code than 0, was killed, or could not be started.
+
+    Args:
+        returncode: As below.
+        stderr: Likewise.
+        command: The command, as it was written.
+
+    Attributes:
+        returncode: Its exit code, or less than zero: the number of the signal that has killed it. 127 if there is no
+            such program, 126 if it cannot be run, as shells have it.
+        stderr: The end of what it has written to stderr.
+        command: The command, as it was written: text for a shell, or its words.
+    """
+
+    def __init__(self, returncode: int, stderr: str = "", command: str | tuple[str, ...] = "") -> None:
+        super().__init__(returncode, stderr, command)
+        self.returncode = returncode
+        self.stderr = stderr
+        self.command = command
+
+    def __str__(self) -> str:
+        from runcue._model.exit_codes import end_in_words, last_words  # noqa: PLC0415 - few have commands
+
+        command = self.command if isinstance(self.command, str) else list(self.command)
+        said = last_words(self.stderr) or "it has written nothing to stderr"
+        return f"The command {shortened(words_of(command), 120)} {end_in_words(self.returncode)}: {said}"
 
 
 class LimitError(RuncueError):

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor as Pool
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from runcue._model.callables import located
 from runcue._model.checks import check_callback, has_methods, is_async, is_one_of
+from runcue._model.command import Command
 from runcue._model.errors import ConfigurationError
 from runcue._model.signature import signature_of
 from runcue._model.texts import describe, words_of
@@ -172,6 +174,13 @@ class Executors:
         Raises:
             ConfigurationError: It cannot run there.
         """
+        if isinstance(handler, Command):
+            if run_in is not None:
+                raise ConfigurationError(
+                    f"The handler of task {name!r}, {located(handler)}, is a command, which has a process of its own "
+                    f"anyway: leave run_in={words_of(run_in)} out."
+                )
+            return None
         if is_async(handler):
             if run_in not in (None, "loop"):
                 raise ConfigurationError(

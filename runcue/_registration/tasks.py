@@ -14,6 +14,7 @@ from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, is_async, is_generator
+from runcue._model.command import Command
 from runcue._model.errors import ConfigurationError
 from runcue._model.priority import priority_of
 from runcue._model.texts import describe, words_of
@@ -158,6 +159,8 @@ def with_handler(described: TaskDescription, handler: Callable[..., Any]) -> Tas
         what: by_names(getattr(described, what), f"{what} of task {name!r}", parameters)
         for what in ("inputs", "outputs", "key", "lane", "priority", "cost", "load")
     }
+    if isinstance(handler, Command):
+        handler.check_artifacts(described.inputs, described.outputs, f"task {name!r}")
     code = code_of(handler, name, described.fresh)
     return described._replace(name=name, parameters=parameters, code=code, **functions)
 
@@ -241,7 +244,7 @@ def _check_handler(name: str, handler: object) -> Parameters | None:
 
 def same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     """Whether one function is the other, defined again (a notebook cell, a reloaded module)."""
-    if one is other:
+    if one is other or (isinstance(one, Command) and one.is_again(other)):
         return True
     try:
         identity = [(getattr(f, "__module__", None), getattr(f, "__qualname__", None)) for f in (one, other)]

@@ -126,7 +126,8 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
             slots: What bounds them there if none of the services has slots.
             always: Whether it bounds them in any case.
         """
-        key = id(executor), tuple(dict.fromkeys(names))
+        # What the event loop runs has no slots of its own, unless it is waiting for programs.
+        key = id(slots if executor is None else executor), tuple(dict.fromkeys(names))
         known = self.get(key)
         if known is not None:
             return known
@@ -142,6 +143,6 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         if slots is not None and not always:
             self._slots[run_queue] = slots
         contend(run_queue, self.values())
-        # It holds the executor, so no other one can have that identity.
+        # It holds the executor, or the slots, so no other one can have that identity.
         self[key] = run_queue
         return run_queue

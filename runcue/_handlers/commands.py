@@ -1,0 +1,233 @@
+"""Commands as handlers: `runcue.shell("convert {inputs[0]} {outputs[0]}")`.
+
+How this goes about it: where it is written the command is taken apart and checked. For a work unit its outputs get
+places in temp folders, values are put in, quoted for the shell, the program is run to its end, and what it has made is
+left to be published like what any handler writes.
+
+Lives here: `shell`, and `ShellCommand`, the handler that it makes.
+
+Must not know: how programs are run (`programs`), how placeholders are read (`placeholders`, `shell_quotes`), when
+handlers run.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.file import File
+from runcue._handlers.outputs import let_make
+from runcue._handlers.placeholders import Fields, Placeholder, Template
+from runcue._handlers.programs import run_program
+from runcue._handlers.shell_quotes import QuoteReader
+from runcue._model.checks import says_what_it_takes
+from runcue._model.command import Command
+from runcue._model.errors import CommandFailed, ConfigurationError, MissingOutput
+from runcue._model.texts import how_many, listed, title_of, words_of
+from runcue._model.work import Work
+
+__all__ = ["ShellCommand", "shell"]
+
+_NOT_FOUND: Final = 127
+_NOT_RUN: Final = 126
+"""What shells say of a program that is not there, and of one that is there and cannot be run."""
+
+_OF_THE_PROGRAM: Final = {
+    errno.ENOENT: _NOT_FOUND,
+    errno.ENOTDIR: _NOT_FOUND,
+    errno.EACCES: _NOT_RUN,
+    errno.EPERM: _NOT_RUN,
+    errno.ENOEXEC: _NOT_RUN,
+    errno.E2BIG: _NOT_RUN,
+    errno.ENAMETOOLONG: _NOT_RUN,
+    errno.EISDIR: _NOT_RUN,
+    errno.ELOOP: _NOT_RUN,
+}
+
+
+@says_what_it_takes
+def shell(command: str | Sequence[str | os.PathLike[str]]) -> ShellCommand:
+    """Make a handler of a command.
+
+    What it prints to stdout is the result, as text; its standard input is empty. It runs in a session of its own, out
+    of the reach of the terminal's Ctrl-C, and is killed with all that it has started when its work unit is cancelled
+    or has timed out. If it ends with another exit code than 0, the attempt fails with `CommandFailed`.
+
+    Values are put in as by `str.format`: `{inputs[0]}` and `{outputs[0]}` are paths, as `pathlib` has them
+    (`{inputs[0].stem}`), `{inputs}` is all of them; `{params[width]}` is a param, and `{work.id}` is of the work unit.
+    In text for a shell each is quoted by itself, so that none stands in quotes. A list is a word for each of what is
+    in it. A brace of the command itself is written twice.
+
+    An output that is named so is written in a temp folder beside its target, under its own name, and published when the
+    command has succeeded. One that is a folder, declared with a slash at its end, is written in its place.
+
+    Args:
+        command: Text for a shell (`/bin/sh`), or the words of a command that needs none.
+
+    Raises:
+        ConfigurationError: It names what no work unit has, or a value stands in quotes.
+
+    Example:
+        cue.task("shrink", inputs=lambda path: path, outputs=lambda path: f"{path}.png")(
+            runcue.shell("convert {inputs[0]} -resize {params[width]} {outputs[0]}")
+        )
+    """
+    return ShellCommand(command)
+
+
+class ShellCommand(Command):
+    """A handler that runs a command; `runcue.shell` makes it."""
+
+    def __init__(self, command: str | Sequence[str | os.PathLike[str]]) -> None:
+        self._in_shell = isinstance(command, str)
+        words = (command,) if isinstance(command, str) else _checked_words(command)
+        super().__init__(command if isinstance(command, str) else words)
+        if not any(word.strip() for word in words):
+            raise ConfigurationError(f"{self!r} is an empty command.")
+        self._templates = [Template(word, repr(self), in_shell=self._in_shell) for word in words]
+        if self._in_shell:
+            self._check_quotes(self._templates[0])
+        # By the work unit, the id of the process that runs for it.
+        self._running: dict[Work, int] = {}
+        self.__signature__ = _signature(self._templates)
+
+    def _check_quotes(self, template: Template) -> None:
+        """Check that each value stands where it can be quoted by itself."""
+        reader = QuoteReader()
+        for piece in template.pieces:
+            if not isinstance(piece, Placeholder):
+                reader.read(piece)
+                continue
+            if wrong := reader.objection():
+                raise ConfigurationError(f"{self!r}: {piece} {wrong}.")
+            reader.pass_value()
+        if quote := reader.unclosed():
+            raise ConfigurationError(f"{self!r} has a quote {quote} that is never closed.")
+
+    def check_artifacts(self, inputs: Any, outputs: Any, what: str) -> None:
+        for name, declared in (("inputs", inputs), ("outputs", outputs)):
+            indices = set[int]().union(*(template.indices[name] for template in self._templates))
+            if type(declared) is tuple and indices and max(indices) >= len(declared):
+                raise ConfigurationError(
+                    f"{self!r} names {{{name}[{max(indices)}]}}, but {what} has "
+                    f"{how_many(len(declared), name[:-1], name)}; they are counted from 0."
+                )
+
+    def where(self, work: Any) -> str:
+        pid = self._running.get(work)
+        return "" if pid is None else f"process {pid} of {self!r}"
+
+    async def __call__(self, work: Work, /, **params: Any) -> str:
+        made: dict[int, Path] = {}
+        command = self._filled(work, made)
+        try:
+            ended = await run_program(command, lambda pid: self._running.__setitem__(work, pid))
+        except OSError as error:
+            code = _OF_THE_PROGRAM.get(error.errno or 0)
+            if code is None:
+                raise  # it is nothing of the program's: no more processes can be started, say
+            why = _why_not_started(command, error, code)
+            raise CommandFailed(code, why, self.text) from error
+        finally:
+            self._running.pop(work, None)
+        if ended.returncode:
+            raise CommandFailed(ended.returncode, _text(ended.errors), self.text)
+        _check_made(work, made)
+        return _text(ended.printed)
+
+    def _filled(self, work: Work, made: dict[int, Path]) -> str | list[str]:
+        """The command for a work unit.
+
+        Args:
+            work: The work unit.
+            made: Gets those of its outputs that the command names, and where it is to write them.
+        """
+        named = set[int]().union(*(template.indices["outputs"] for template in self._templates))
+        if any("outputs" in template.all_of for template in self._templates):
+            named.update(range(len(work.outputs)))
+        outputs = [_as_path(one) for one in work.outputs]
+        for index, output in enumerate(work.outputs):
+            if index in named and isinstance(output, File) and not output._path.endswith(os.sep):
+                outputs[index] = made[index] = let_make(work, output)
+        fields = Fields(work, [_as_path(one) for one in work.inputs], outputs)
+        if self._in_shell:
+            return self._templates[0].quoted(fields)
+        return [word for template in self._templates for word in template.words(fields)]
+
+
+def _checked_words(command: object) -> tuple[str, ...]:
+    """The words of a command.
+
+    Raises:
+        ConfigurationError: It is neither text nor words.
+    """
+    if isinstance(command, (list, tuple)) and all(isinstance(one, (str, os.PathLike)) for one in command):
+        words = tuple(os.fspath(one) for one in command)
+        if all(isinstance(one, str) for one in words):
+            return words
+    hint = ""
+    if isinstance(command, (list, tuple)):
+        odd = next(one for one in command if not isinstance(one, str))
+        hint = f": {words_of(odd)} is none"
+    raise ConfigurationError(
+        f"A command is text for a shell, or a list of words, each of them text, not {words_of(command)}{hint}."
+    )
+
+
+def _signature(templates: list[Template]) -> inspect.Signature:
+    """What it takes: who leaves a param out that it names is told so by submit()."""
+    named = dict.fromkeys(name for template in templates for name in template.params)
+    own = inspect.Parameter
+    takes = [own("work", own.POSITIONAL_OR_KEYWORD)]
+    takes += [
+        own(name, own.KEYWORD_ONLY)
+        for name in named
+        if name.isidentifier() and name not in ("work", "params")
+    ]
+    if named:
+        takes.append(own("params", own.VAR_KEYWORD))
+    return inspect.Signature(takes)
+
+
+def _as_path(artifact: Any) -> Any:
+    """An artifact as the path that a command takes for it, or as it is if it has none."""
+    if isinstance(artifact, Artifact) and isinstance(artifact, os.PathLike):
+        return Path(os.fspath(artifact))
+    return artifact
+
+
+def _why_not_started(command: str | list[str], error: OSError, code: int) -> str:
+    program = "/bin/sh" if isinstance(command, str) else command[0]
+    if code == _NOT_FOUND:
+        where = "" if os.sep in program else " on the PATH"
+        return f"there is no program {words_of(program)}{where}"
+    return f"{words_of(program)} cannot be run: {error.strerror}"
+
+
+def _check_made(work: Work, made: dict[int, Path]) -> None:
+    """Check that a command has made what it was to make.
+
+    Raises:
+        MissingOutput: It has not. The text says what it has made in its place.
+    """
+    for index, path in made.items():
+        if os.path.lexists(path):
+            continue
+        expected = {one.name for one in made.values()}
+        others = sorted(one.name for one in path.parent.glob("*") if one.name not in expected)
+        instead = f" In its place it has made {listed(map(words_of, others), 3)}." if others else ""
+        output = title_of(work.outputs[index], 200)
+        raise MissingOutput(
+            f"The command of task {work.task!r} ended well, but has not written {{outputs[{index}]}}, which is "
+            f"{output!r}.{instead} An output is what proves that the work was done."
+        )
+
+
+def _text(printed: bytes) -> str:
+    # As names of files are read, so that those that it has printed can be opened.
+    return printed.decode("utf-8", "surrogateescape")

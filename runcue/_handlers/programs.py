@@ -1,0 +1,207 @@
+"""Other programs, run to their end: what they print, how they end, and that nothing of them is left when nobody waits.
+
+How it goes about it: a program gets a session and a process group of its own, so that the terminal's Ctrl-C does not
+reach it and all that it has started can be ended at once. What it prints is read from pipes of ours while it runs. When
+it has ended, what is left in them is read, and they are closed: a program that it has left in the background may hold
+them for ever. (asyncio's own streams would wait for that one.)
+
+Lives here: `run_program`, and ending what it has started.
+
+Must not know: work units, what a program is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
+from importlib import import_module
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Final, NamedTuple
+
+import anyio
+from anyio.abc import Process
+
+__all__ = ["Ended", "run_program"]
+
+# Or the first program that is run would load it in the event loop.
+import_module("anyio._backends._asyncio")
+
+_PROCESSES: Final = Path("/proc")
+"""Where Linux tells of all processes. Elsewhere those of a process group alone can be ended together."""
+
+_DEAD: Final = (b"Z", b"X")
+"""The states of those that have ended and of which nobody has taken notice yet."""
+
+_CHUNK: Final = 65_536
+
+_MOST_LEFT: Final = 1_048_576
+"""No pipe holds more: who goes on to write into one whose program has ended is not listened to for ever."""
+
+_MOST_OF_ERRORS: Final = 65_536
+"""So much of what is written to stderr is kept, of its end."""
+
+
+class Ended(NamedTuple):
+    """How a program has ended.
+
+    Attributes:
+        returncode: Its exit code, or less than zero: the number of the signal that has killed it.
+        printed: What it has written to stdout.
+        errors: The end of what it has written to stderr.
+    """
+
+    returncode: int
+    printed: bytes
+    errors: bytes
+
+
+class _Pipe:
+    """A pipe that is read in the event loop as it fills.
+
+    Args:
+        loop: The event loop.
+        most: So many bytes are kept, of the end; None: all.
+
+    Attributes:
+        entrance: The descriptor that is to be written to.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int | None) -> None:
+        self._loop = loop
+        self._most = most
+        self._kept = bytearray()
+        self._exit, self.entrance = os.pipe()
+        os.set_blocking(self._exit, False)
+        loop.add_reader(self._exit, self._read)
+
+    def _read(self) -> int:
+        try:
+            chunk = os.read(self._exit, _CHUNK)
+        except BlockingIOError:
+            return 0
+        self._kept += chunk
+        if self._most is not None and len(self._kept) > self._most:
+            del self._kept[: -self._most]
+        if not chunk:
+            self._loop.remove_reader(self._exit)
+        return len(chunk)
+
+    def close_entrance(self) -> None:
+        if self.entrance >= 0:
+            os.close(self.entrance)
+            self.entrance = -1
+
+    def finish(self) -> bytes:
+        """All that was written to it and is kept."""
+        left = _MOST_LEFT
+        while left > 0 and (number := self._read()):
+            left -= number
+        return bytes(self._kept)
+
+    def close(self) -> None:
+        self.close_entrance()
+        self._loop.remove_reader(self._exit)
+        os.close(self._exit)
+
+
+async def run_program(command: str | Sequence[str], began: Callable[[int], object]) -> Ended:
+    """Run a program to its end. Who does not wait for that has ended it, with all that it has started.
+
+    Args:
+        command: Its words, or text for a shell.
+        began: Called with the id of its process.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    loop = asyncio.get_running_loop()
+    with ExitStack() as stack:
+        # On a virtual clock no time may pass meanwhile.
+        if (clock := getattr(loop, "runcue_clock", None)) is not None:
+            clock.hold()
+            stack.callback(clock.release)
+        printed = stack.enter_context(closing(_Pipe(loop, None)))
+        errors = stack.enter_context(closing(_Pipe(loop, _MOST_OF_ERRORS)))
+        process = await _start(command, printed.entrance, errors.entrance)
+        printed.close_entrance()
+        errors.close_entrance()
+        try:
+            began(process.pid)
+            returncode = await process.wait()
+        except BaseException as error:
+            if isinstance(error, GeneratorExit):
+                _kill(process.pid)
+            else:
+                await _end(process)
+            raise
+        return Ended(returncode, printed.finish(), errors.finish())
+
+
+async def _start(command: str | Sequence[str], stdout: int, stderr: int) -> Process:
+    """Start a program. Who is cancelled meanwhile is so when it has been started, and ended again."""
+    starting = asyncio.ensure_future(
+        anyio.open_process(command, stdin=DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True)
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Left to itself, asyncio would end the program alone.
+        with suppress(OSError):
+            await _end(await starting)
+        raise
+
+
+async def _end(process: Process) -> None:
+    """End a program with all that it has started, unless that has made itself independent, and wait for that."""
+    _kill(process.pid)
+    await process.wait()
+    # What is killed is not dead at once, and what was started meanwhile was not killed.
+    while members := _kill_others(process.pid):
+        for member in members:
+            await _exit_of(member)
+
+
+def _kill(leader: int) -> None:
+    with suppress(OSError):
+        os.killpg(leader, signal.SIGKILL)
+    _kill_others(leader)
+
+
+def _kill_others(leader: int) -> list[int]:
+    """Kill what lives of a session beside its leader, whatever process group it is in: `timeout` makes its own.
+
+    Returns:
+        The ids of those whose end can be waited for.
+    """
+    others = []
+    for process in _PROCESSES.glob("[0-9]*"):
+        pid = int(process.name)
+        try:
+            # The name of the program comes first, in brackets, and may hold some.
+            state, _, _, session = (process / "stat").read_bytes().rpartition(b")")[2].split()[:4]
+            if int(session) == leader and pid != leader and state not in _DEAD:
+                os.kill(pid, signal.SIGKILL)
+                others.append(pid)
+        except (OSError, ValueError):
+            continue  # gone meanwhile
+    return others if hasattr(os, "pidfd_open") else []
+
+
+async def _exit_of(pid: int) -> None:
+    """Wait until a process has ended, whoever's child it is."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""The noun: a command of the system as a handler.
+
+Lives here: what those need to know of one who do not run it: `_handlers.commands` does.
+
+Must not know: shells, processes, how values get into a command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runcue._model.callables import caller
+from runcue._model.texts import words_of
+
+__all__ = ["Command"]
+
+
+class Command:
+    """A handler that runs a command in a process of its own.
+
+    Args:
+        text: The command as its user wrote it: text for a shell, or its words.
+
+    Attributes:
+        text: Likewise.
+    """
+
+    def __init__(self, text: str | tuple[str, ...]) -> None:
+        self.text = text
+        if (place := caller()) is not None:
+            # Where it was written is where it is defined: that stands in texts about it, as of any function.
+            code, line = place
+            self.__code__ = code.replace(co_firstlineno=line)
+
+    def check_artifacts(self, inputs: Any, outputs: Any, what: str) -> None:
+        """Check that the artifacts it names are there, as far as a task says which it has.
+
+        Args:
+            inputs: As the task declares them.
+            outputs: Likewise.
+            what: What the task is called in messages.
+
+        Raises:
+            ConfigurationError: One is not.
+        """
+        raise NotImplementedError
+
+    def where(self, work: Any) -> str:
+        """What it does for a work unit at this moment, as what follows "is at"; "" if it does nothing."""
+        raise NotImplementedError
+
+    async def __call__(self, work: Any, /, **params: Any) -> str:
+        """Run it for a work unit. Returns what it has printed."""
+        raise NotImplementedError
+
+    def is_again(self, other: Any) -> bool:
+        """Whether another one is the same, written anew."""
+        return isinstance(other, Command) and self.text == other.text
+
+    def __repr__(self) -> str:
+        return f"shell({words_of(self.text if isinstance(self.text, str) else list(self.text))})"

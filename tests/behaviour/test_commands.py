@@ -1,0 +1,431 @@
+"""Commands as handlers: what they are given, what they leave, how they end, and that nothing of them is left."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue._handlers import programs
+from runcue.testing import run
+from tests.support.loops import each_loop, run_on
+
+pytestmark = [
+    pytest.mark.rule(58),
+    pytest.mark.skipif(os.name != "posix", reason="commands are for POSIX systems"),
+]
+
+HERE = Path(__file__).name
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def names(folder: str | Path = ".") -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir() if path.name != ".runcue-marks")
+
+
+def do(command: Any, params: dict[str, Any] | None = None, **options: Any) -> Any:
+    """The result of a command, on the virtual clock."""
+
+    async def main() -> Any:
+        cue = runcue.Cue()
+        cue.task("it", **options)(runcue.shell(command))
+        async with cue:
+            return await (await cue.submit("it", params=params))
+
+    return run(main)
+
+
+def test_a_file_is_made_from_another_and_made_again_when_that_has_changed() -> None:
+    source = Path("it's a file")
+    source.write_text("one\n")
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        pack = runcue.shell("gzip -c {inputs[0]} > {outputs[0]}; echo packed {params[path]}")
+        cue.task("pack", inputs=lambda path: path, outputs=lambda path: f"out/{path}.gz")(pack)
+        async with cue:
+            first = await cue.submit(pack, params={"path": "it's a file"})
+            assert await first == "packed it's a file\n"
+            again = await cue.submit("pack", params={"path": "it's a file"})
+            assert (await again.wait()).skipped
+            change()
+            assert await (await cue.call("pack", path="it's a file")) == "packed it's a file\n"
+
+    def change() -> None:
+        source.write_text("two\n")
+
+    run(main)
+    assert names("out") == ["it's a file.gz"]
+    assert do(["gunzip", "-c", "{inputs[0]}"], inputs="out/it's a file.gz") == "two\n"
+
+
+def test_words_go_without_a_shell_and_values_are_never_read_as_a_command() -> None:
+    nasty = '\'; touch caught; "$(touch caught)" `touch caught` \\ \n* ~ $HOME'
+    assert do("printf %s {params[x]}", {"x": nasty}) == nasty
+    assert do(["printf", "%s", "{params[x]}"], {"x": nasty}) == nasty
+    assert do("printf '%s|' {params[x]}", {"x": [nasty, "", "b"]}) == f"{nasty}||b|"
+    assert names() == []
+
+
+def test_its_standard_input_is_empty_and_what_it_prints_is_text_with_names_of_files_as_they_are_read() -> (
+    None
+):
+    assert do("cat; printf 'caf\\303\\251 \\377'") == "café \udcff"
+    assert do("true") == ""
+
+
+def test_much_is_printed_while_it_runs_and_of_errors_the_end_is_kept() -> None:
+    code = "import sys; sys.stderr.write('e' * 300_000 + 'end'); sys.stdout.write('o' * 3_000_000)"
+    assert do([sys.executable, "-c", code.replace("{", "{{")]) == "o" * 3_000_000
+    with pytest.raises(runcue.CommandFailed) as caught:
+        do([sys.executable, "-c", code + "; sys.exit(4)"])
+    assert caught.value.returncode == 4
+    assert caught.value.stderr.endswith("eeend")
+    assert len(caught.value.stderr) == 65_536
+
+
+@pytest.mark.parametrize(
+    ("command", "returncode", "said"),
+    [
+        ("echo oh no >&2; exit 3", 3, "ended with exit code 3: oh no"),
+        ("kill -9 $$", -9, "was killed by SIGKILL"),
+        (["sh", "-c", "kill $$"], -15, "was killed by SIGTERM"),
+        ("sh -c 'kill -9 $$'; exit $?", 137, "as if SIGKILL had killed a part of it"),
+        ("no-such-program --x", 127, "there is no such program"),
+        (["no-such-program"], 127, "there is no program 'no-such-program' on the PATH"),
+        (["./no/such"], 127, "there is no program './no/such'"),
+        (["./plain"], 126, r"'./plain' cannot be run: Permission denied"),
+        (["printf", "x" * 3_000_000], 126, "cannot be run: Argument list too long"),
+        ("false", 1, "it has written nothing to stderr"),
+    ],
+)
+def test_any_other_end_than_success_fails_the_attempt_and_says_how_it_was(
+    command: Any, returncode: int, said: str
+) -> None:
+    Path("plain").write_text("no program")
+    with pytest.raises(runcue.CommandFailed, match=said) as caught:
+        do(command)
+    assert caught.value.returncode == returncode
+    assert len(str(caught.value)) < 400
+
+
+def test_an_attempt_that_has_failed_leaves_nothing_and_another_one_follows() -> None:
+    text = "echo {work.attempt} >> tries; echo half > {outputs[0]}; test {work.attempt} = 3"
+    do(text, outputs="out", retry=3)
+    assert Path("tries").read_text().split() == ["1", "2", "3"]
+    assert names() == ["out", "tries"]
+    with pytest.raises(runcue.CommandFailed):
+        do("echo half > {outputs[0]}; false", outputs="other")
+    assert names() == ["out", "tries"]
+
+
+@pytest.mark.rule(29)
+def test_an_output_that_it_has_not_made_is_named_with_what_it_has_made_in_its_place() -> None:
+    Path("out.png").write_text("old")
+    Path("in").touch()
+    with pytest.raises(
+        runcue.MissingOutput, match=r"{outputs\[0\]}, which is 'out.png'.*it has made 'out-0.png'"
+    ) as e:
+        do("touch {outputs[0].parent}/out-0.png", inputs="in", outputs="out.png")
+    assert "not written" in str(e.value)
+    with pytest.raises(runcue.MissingOutput, match=r"{outputs\[1\]}, which is 'b'"):
+        do("set -- {outputs}; touch $1", outputs=["a", "b"])
+    assert Path("out.png").read_text() == "old"
+    assert names() == ["in", "out.png"]
+    with pytest.raises(runcue.MissingOutput, match="its output"):  # one that the command does not name
+        do("true", outputs="elsewhere")
+
+
+def test_an_output_that_it_does_not_name_it_may_make_itself_and_a_folder_is_written_in_place() -> None:
+    do("touch elsewhere", outputs="elsewhere")
+    do("mkdir -p {outputs[0]}; touch {outputs[0]}/page-1 {outputs[1]}", outputs=["pages/", "index"])
+    assert names() == ["elsewhere", "index", "pages"]
+    assert names("pages") == ["page-1"]
+
+
+def test_all_outputs_appear_together_each_in_its_folder_and_may_be_named_again_and_again() -> None:
+    do("echo 1 > {outputs[0]}; cat {outputs[0]} > {work.outputs[1]}", outputs=["x/same", "y/same"])
+    assert Path("y/same").read_text() == "1\n"
+
+
+def test_what_it_leaves_in_the_background_is_not_waited_for() -> None:
+    assert do("sleep 0.3 & echo begun") == "begun\n"
+    assert do("(while echo more; do :; done) & echo begun; exit 0").startswith(("begun\n", "more\n"))
+
+
+def test_placeholders_are_checked_where_the_command_is_written_and_where_it_becomes_a_task() -> None:
+    for command, why in (
+        ("echo '{inputs[0]}'", "inside quotes"),
+        ("echo it's", "never closed"),
+        ("{width}", "is written"),
+        ("", "is an empty command"),
+        ([], "is an empty command"),
+        (["ls", 3], "3 is none"),
+        ([b"ls"], "b'ls' is none"),
+        (7, "text for a shell, or a list of words"),
+        ({"ls"}, "text for a shell, or a list of words"),
+    ):
+        with pytest.raises(runcue.ConfigurationError, match=why):
+            runcue.shell(command)  # type: ignore[arg-type]
+    with pytest.raises(runcue.ConfigurationError, match="takes one argument, command"):
+        runcue.shell("ls", "-l")  # type: ignore[call-arg]
+    cue = runcue.Cue()
+    with pytest.raises(runcue.ConfigurationError, match=r"names {outputs\[1\]}, but task 'it' has 1 output"):
+        cue.task("it", outputs="out")(runcue.shell("touch {outputs[1]}"))
+    with pytest.raises(runcue.ConfigurationError, match=r"has none to lend it: write cue.task\("):
+        cue.task(runcue.shell("ls"))
+    with pytest.raises(runcue.ConfigurationError, match="meant to be a param"):
+        cue.task("it", outputs="{width}.png")(runcue.shell("touch {outputs[0]} {params[width]}"))
+
+
+def test_a_param_that_it_names_and_that_is_not_given_is_missed_by_submit() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("it")(runcue.shell("echo {params[width]} {params[path][0]}"))
+        async with cue:
+            with pytest.raises(runcue.InvalidParams, match="'path' is missing"):
+                await cue.submit("it", params={"width": 3, "other": 4})
+            assert await (await cue.submit("it", params={"width": 3, "path": "ab", "other": 4})) == "3 a\n"
+
+    run(main)
+
+
+def test_what_a_work_unit_has_not_fails_it() -> None:
+    with pytest.raises(runcue.ConfigurationError, match=r"'{inputs\[0\]}': the work unit has 0 inputs"):
+        do("cat {inputs[0]} > {outputs[0]}", outputs="out")
+    assert names() == []
+
+
+def test_texts_name_the_command_and_the_line_where_it_was_written() -> None:
+    cue = runcue.Cue()
+    command = runcue.shell("echo " + "x" * 1000)
+    assert len(repr(command)) < 250
+    cue.task("it")(command)
+    with pytest.raises(
+        runcue.DuplicateTask, match=rf"shell\('ls'\) \(.*{HERE}:\d+\) needs another name"
+    ) as caught:
+        cue.task("it")(runcue.shell("ls"))
+    assert len(str(caught.value)) < 600
+    cue.task("it")(runcue.shell("echo " + "x" * 1000))  # the same, written anew
+    with pytest.raises(runcue.ConfigurationError, match="which has a process of its own anyway"):
+        cue.task("other", run_in="thread")(runcue.shell("ls"))
+
+
+def test_with_code_that_counts_another_command_makes_outputs_anew() -> None:
+    async def main(text: str) -> bool:
+        cue = runcue.Cue()
+        cue.task("it", outputs="out", fresh=runcue.digest(code=True))(runcue.shell(text))
+        async with cue:
+            return (await (await cue.submit("it")).wait()).skipped
+
+    assert [run(lambda text=text: main(text)) for text in ("echo 1 > {outputs[0]}",) * 2] == [False, True]
+    assert not run(lambda: main("echo 2 > {outputs[0]}"))
+    assert Path("out").read_text() == "2\n"
+
+
+async def at_once(cue: runcue.Cue, number: int, **options: Any) -> list[int]:
+    """How many commands ran at once, seen by each as it began."""
+    running, seen = set[str](), list[int]()
+
+    @cue.on_start
+    def begun(work: runcue.Work) -> None:
+        running.add(work.id)
+        seen.append(len(running))
+
+    @cue.on_complete
+    def ended(work: runcue.Work, result: str, duration: float) -> None:
+        running.discard(work.id)
+
+    cue.task("it", **options)(runcue.shell("true"))
+    cue.task("too", **options)(runcue.shell(["true"]))
+    async with cue:
+        for index in range(number):
+            await cue.submit("it" if index % 2 else "too")
+    return seen
+
+
+def test_as_many_run_at_once_as_the_cue_has_processes_unless_a_service_has_slots() -> None:
+    assert max(run(lambda: at_once(runcue.Cue(max_processes=2), 6))) == 2
+
+    async def main() -> int:
+        cue = runcue.Cue(max_processes=2)
+        cue.service("disk", concurrent=4)
+        return max(await at_once(cue, 8, uses="disk"))
+
+    assert run(main) == 4
+
+
+def test_who_waits_for_a_process_is_told_so() -> None:
+    async def main() -> tuple[str, list[Any], str]:
+        cue = runcue.Cue(max_processes=1)
+        cue.task("it")(runcue.shell("sleep 5"))
+        async with cue:
+            first = await cue.submit("it")
+            second = await cue.submit("it")
+            while first.state is not runcue.WorkState.RUNNING or not cue._dispatcher.where_it_is(
+                await cue.get(first)
+            ):
+                await asyncio.sleep(0.01)
+            told = (
+                str(cue.why(second)),
+                cue.debug_blocked(),
+                cue._dispatcher.where_it_is(await cue.get(first)),
+            )
+            first.cancel()
+            second.cancel()
+        return told
+
+    why, blocked, where = run_on("asyncio", main)
+    assert "max_processes=1" in why
+    assert [entry["reason"] for entry in blocked] == ["service_full"]
+    assert where.startswith("process ")
+    assert where.endswith("of shell('sleep 5')")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def until(true: Callable[[], object]) -> None:
+    while not true():
+        await asyncio.sleep(0.005)
+
+
+def pids(number: int) -> list[int]:
+    found = [int(word) for word in Path("pids").read_text().split()] if Path("pids").exists() else []
+    return found if len(found) == number else []
+
+
+# A child in the background, and one that has made a process group of its own.
+FAMILY = (
+    "echo $$ >> pids; (echo half > {outputs[0]}; sleep 60) & echo $! >> pids; "
+    "timeout 60 sh -c 'echo $$ >> pids; sleep 60'"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="groups of a session are known on Linux")
+@each_loop
+@pytest.mark.parametrize("end", ["cancel", "timeout", "stop"])
+@pytest.mark.rule(17)
+def test_who_is_cancelled_has_nothing_left_running_when_the_slot_is_free_again(loop: str, end: str) -> None:
+    async def main() -> None:
+        cue = runcue.Cue(max_processes=1)
+        cue.task("family", outputs="out", timeout=0.4 if end == "timeout" else None)(runcue.shell(FAMILY))
+        next_sees: list[list[int]] = []
+        cue.task("next")(runcue.shell("true"))
+        cue.on_start(task="next")(lambda work: next_sees.append([pid for pid in pids(3) if is_alive(pid)]))
+        cue.start()
+        handle = await cue.submit("family")
+        await until(lambda: pids(3))
+        assert all(map(is_alive, pids(3)))
+        if end == "stop":
+            await cue.stop(timeout=0)
+        else:
+            after = await cue.submit("next")
+            if end == "cancel":
+                handle.cancel()
+            await after
+            await cue.stop()
+            assert next_sees == [[]]
+        settled = await handle.wait()
+        assert settled.state is (runcue.WorkState.FAILED if end == "timeout" else runcue.WorkState.CANCELLED)
+        assert not any(map(is_alive, pids(3)))
+
+    run_on(loop, main)
+    assert names() == ["pids"]
+
+
+@each_loop
+def test_a_command_is_out_of_reach_of_the_terminal_and_leads_a_group_of_its_own(loop: str) -> None:
+    async def main() -> str:
+        cue = runcue.Cue()
+        cue.task("it")(runcue.shell("ps -o pid=,pgid=,sid=,tty= -p $$"))
+        async with cue:
+            return str(await (await cue.submit("it")))
+
+    pid, group, session, terminal = run_on(loop, main).split()
+    assert pid == group == session
+    assert terminal == "?"
+
+
+@each_loop
+def test_who_is_cancelled_while_it_is_being_started_leaves_nothing_either(loop: str) -> None:
+    async def main() -> None:
+        for turns in range(12):
+            began: list[int] = []
+            running = asyncio.ensure_future(programs.run_program("sleep 60", began.append))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert not any(map(is_alive, began))
+
+    run_on(loop, main)
+    children = subprocess.run(
+        ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, check=False
+    )
+    assert b"sleep 60" not in children.stdout
+
+
+def test_what_is_no_fault_of_the_program_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*args: Any, **options: Any) -> None:
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(programs.anyio, "open_process", refuse)
+    with pytest.raises(OSError, match="no more processes") as caught:
+        do("true")
+    assert not isinstance(caught.value, runcue.RuncueError)
+
+
+def test_a_command_goes_to_its_end_in_a_loop_of_another_thread() -> None:
+    cue = runcue.Cue()
+    cue.task("it")(runcue.shell("echo {params[n]}"))
+    with runcue.blocking(cue) as b:
+        assert [b.result(b.submit("it", params={"n": n})) for n in range(3)] == ["0\n", "1\n", "2\n"]
+
+
+def test_a_plan_and_a_rehearsal_run_no_command() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("it", outputs="out")(runcue.shell("touch ran {outputs[0]}"))
+        plan = cue.plan([("it", {})])
+        assert "it" in str(plan)
+        from runcue.rehearsal import rehearse
+
+        rehearse(cue, lambda work: 1.0)
+        async with cue:
+            await cue.submit("it")
+
+    run(main)
+    assert names() == []
+
+
+def test_a_signal_to_the_program_itself_is_an_end_like_any_other() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("it")(runcue.shell("echo $$ > pids; exec sleep 60"))
+        async with cue:
+            handle = await cue.submit("it")
+            await until(lambda: pids(1))
+            os.kill(pids(1)[0], signal.SIGKILL)
+            with pytest.raises(runcue.CommandFailed, match="was killed by SIGKILL"):
+                await handle
+
+    run_on("asyncio", main)
