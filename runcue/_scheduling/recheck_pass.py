@@ -22,13 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from runcue._model.phases import NOT_READY
 from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.run_queue import RunQueue
-from runcue._scheduling.slot_waiters import lacks_key_only, step_aside
 
 __all__ = [
     "ASKED",
@@ -38,6 +37,8 @@ __all__ = [
     "PassState",
     "RecheckPass",
     "SubscriberLine",
+    "lacks_key_only",
+    "step_aside",
 ]
 
 # What becomes of a work unit that is asked.
@@ -136,6 +137,21 @@ class SubscriberLine:
     def waits_for_slots(self) -> bool:
         """Whether some have stepped aside."""
         return bool(self._aside)
+
+
+def lacks_key_only(work: Work) -> bool:
+    """Whether one that can be asked only where a slot is free lacks that of its key alone: others can be asked."""
+    run_queue: Any = work._task.run_queue
+    return bool(
+        run_queue.is_keyed
+        and run_queue.free_slots() > 0
+        and run_queue.slot_waiters.lacking_to(work) is not None
+    )
+
+
+def step_aside(work: Work) -> None:
+    """The first of those of its task that wait lacks a slot of its key alone: it lets the others pass."""
+    work._task.run_queue.slot_waiters.add(work._task.waiting.popleft())
 
 
 def _is_open(work: Work, number: int) -> bool:

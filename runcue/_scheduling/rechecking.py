@@ -34,8 +34,9 @@ from runcue._scheduling.recheck_pass import (
     PassState,
     RecheckPass,
     SubscriberLine,
+    lacks_key_only,
+    step_aside,
 )
-from runcue._scheduling.slot_waiters import lacks_key_only, step_aside
 
 __all__ = ["RECHECK_AFTER", "SUBSCRIBERS_AFTER", "Rechecker"]
 
