@@ -4,9 +4,10 @@ A `Cue` holds services (rate and concurrency limits), tasks (handlers) and pendi
 unit it asks your code two questions: `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or
 old?).
 
-Everything public is named here; `runcue.testing` (a virtual clock, fakes, a recorder), `runcue.rehearsal` (a cue that
-only pretends), `runcue.timeline` (a picture of a run), `runcue.submissions` (submissions as they are written down)
-and `runcue.abc` (the Protocols behind the seams) are imported by name.
+Everything public is named here, and in `runcue.executors` what can be given for `run_in=`. `runcue.testing` (a virtual
+clock, fakes, a recorder), `runcue.rehearsal` (a cue that only pretends), `runcue.timeline` (a picture of a run),
+`runcue.submissions` (submissions as they are written down) and `runcue.abc` (the Protocols behind the seams) are
+imported by name.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ WorkUnit = Work
 """The former name of `Work`."""
 
 if TYPE_CHECKING:
+    from runcue import executors as executors
     from runcue._api.blocking import Blocking, blocking
     from runcue._api.group import Group
     from runcue._api.many import Map
@@ -197,6 +199,8 @@ if not TYPE_CHECKING:  # to a type checker there would be whatever it is asked f
 
     def __getattr__(name: str) -> Any:
         room = _LATE.get(name)
+        if name == "executors":
+            return import_module(f"{__name__}.{name}")
         if room is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         found = getattr(import_module(f"{__name__}.{room}"), name)

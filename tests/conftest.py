@@ -73,6 +73,7 @@ RULES = {
     56: "processes of the cue's own: one call at a time, killed as a whole, and no neighbour's business",
     57: "a process finds what its program has, and imports the main program for its own handlers alone",
     58: "a command is a handler: values are quoted, outputs published, and nothing of it goes on that nobody waits for",
+    59: "on a Dask cluster a call is given to one thread once: what is lost is one failed attempt, never run again",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

@@ -80,8 +80,8 @@ class Engine:
         throttling = Throttling(core, callbacks.retrying, callbacks.failures, callbacks.door)
         core.decide, core.goes_on_at = throttling.decide, throttling.goes_on_at
         self.registry = Registry(core, register)
-        self.executors = Executors(run_in, core.threads, max_processes)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
+        self.executors = Executors(run_in, core.threads, max_processes, dispatcher.turns.wake)
         self.services = Services(
             core,
             self.callbacks.door.ask,

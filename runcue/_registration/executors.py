@@ -106,18 +106,24 @@ class Executors:
         threads: The slots that handlers share there which no service bounds. Each other executor has as many, unless
             it tells how many it runs at once.
         max_processes: How many processes of its own may run handlers or commands at once.
+        wake: Has everything looked at, after an executor has more room than before.
 
     Attributes:
         processes: The slots of these.
     """
 
-    def __init__(self, run_in: RunIn | None, threads: Service, max_processes: int) -> None:
+    def __init__(
+        self, run_in: RunIn | None, threads: Service, max_processes: int, wake: Callable[[], object]
+    ) -> None:
         check_run_in(run_in, "run_in")
         self._threads: ThreadExecutor | None = None
         self._processes: ProcessExecutor | None = None
         self._slots: dict[int, Service] = {}
         # Those that a pool, or a function that makes one, is run by: by its identity, with itself.
         self._pools: dict[int, tuple[Any, FuturesExecutor]] = {}
+        # Two that are equal are one, such as two of `dask()` with the same address.
+        self._equals: dict[Any, Any] = {}
+        self._wake = wake
         self._most = threads
         self.processes = type(threads)("processes", concurrent=max_processes)
         self._usual = self._at("run_in", run_in)
@@ -132,7 +138,10 @@ class Executors:
             return None if run_in == "loop" else self._own_threads()
         if isinstance(run_in, Pool) or not has_methods(run_in, _METHODS):
             return self._pool(what, run_in)
-        return run_in  # type: ignore[return-value]
+        try:
+            return self._equals.setdefault(run_in, run_in)  # type: ignore[no-any-return]
+        except TypeError:  # unhashable
+            return run_in  # type: ignore[return-value]
 
     def _own_threads(self) -> ThreadExecutor:
         from runcue.executors.threads import ThreadExecutor  # noqa: PLC0415 - comes with the first cue
@@ -238,10 +247,11 @@ class Executors:
 
             def resize(workers: int | None) -> None:
                 made.concurrent = workers or most
+                self._wake()
 
             # Whose identity this is lives as long as the cue: its run queues hold it.
-            made = slots = self._slots[id(executor)] = Service(_name_of(executor))
-            resize(getattr(executor, "workers", None))
+            workers = getattr(executor, "workers", None)
+            made = slots = self._slots[id(executor)] = Service(_name_of(executor), concurrent=workers or most)
             if hasattr(executor, "heard"):
                 executor.heard = resize
         return slots

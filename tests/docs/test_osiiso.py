@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 import runcue
 from runcue.testing import run
 from tests.docs.test_readme import ROOT
+from tests.support import elsewhere
 
 PAGE = ROOT / "docs" / "coming-from.md"
 
@@ -273,14 +275,22 @@ def from_other_threads() -> None:
 
 
 @row("Queues", "`ProcessQueue`, `context=`")
-@row("Errors and helpers", "`pmap(...)`")
-def no_processes_yet() -> None:
-    with pytest.raises(runcue.ConfigurationError):
-        runcue.Cue().task(run_in="process")(upper)
+@row("Queues", "`initializer=`, `initargs=` of a `ProcessQueue`")
+@row("Errors and helpers", "`pmap(resize, paths)`")
+def in_processes() -> None:
+    cue = runcue.Cue(max_processes=2)
+    cue.task(run_in="process")(elsewhere.double)
+    cue.task(run_in="process", initializer=partial(elsewhere.get_ready, "a model"))(elsewhere.what_is_ready)
+    with runcue.blocking(cue) as b:
+        assert list(b.map(elsewhere.double, range(3), ordered=True, values=True)) == [0, 2, 4]
+        for _ in range(2):
+            assert b.result(b.call(elsewhere.what_is_ready)) == ["a model"]
+    assert elsewhere.what_is_ready() == []
 
 
 @row("Queues", "`workers=None`")
 async def no_limit() -> None:
+    assert runcue.Cue().max_processes >= 1
     cue = new_cue()
     assert await seconds_of(cue, [cue.call(upper, "a") for _ in range(500)]) == 1
     assert cue.max_threads == 64
@@ -469,7 +479,7 @@ async def what_is_heard() -> None:
     assert [heard.count(one) for one in flaky_and_bad] == [2, 1, 1, 1]
 
 
-@row("Queues", "`initializer=`, `initargs=`")
+@row("Queues", "`initializer=`, `initargs=` of a `ThreadQueue`")
 def a_local_of_each_thread() -> None:
     cue = runcue.Cue()
     own = threading.local()

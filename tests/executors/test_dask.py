@@ -1,0 +1,234 @@
+"""`run_in=runcue.executors.dask(...)`: what a cue does with a real scheduler and real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcue
+from tests.support import elsewhere
+from tests.support.clusters import Cluster
+from tests.support.loops import each_loop, run_on
+from tests.support.programs import wait_until
+
+pytest.importorskip("distributed", reason="it takes the extra `dask`")
+
+pytestmark = pytest.mark.rule(59)
+
+
+async def until(there: Callable[[], Any]) -> Any:
+    """Wait for what happens elsewhere."""
+    return await asyncio.to_thread(wait_until, there)
+
+
+def lines(path: Path) -> list[list[str]]:
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def cue_on(cluster: Cluster, *handlers: Callable[..., Any], **options: Any) -> runcue.Cue:
+    """A cue with these handlers, each of which runs on the cluster."""
+    cue = runcue.Cue()
+    for handler in handlers:
+        # An executor for each of them, as it is written in programs.
+        cue.task(run_in=runcue.executors.dask(cluster.address), **options)(handler)
+    return cue
+
+
+@each_loop
+def test_workers_do_the_work_whatever_loop_the_cue_runs_on(loop: str, cluster: Cluster) -> None:
+    async def main() -> list[Any]:
+        async with cue_on(cluster, elsewhere.double) as cue:
+            return [value async for value in cue.map(elsewhere.double, range(20), ordered=True, values=True)]
+
+    assert run_on(loop, main) == list(range(0, 40, 2))
+
+
+def test_on_a_virtual_clock_it_takes_no_time(cluster: Cluster) -> None:
+    async def main() -> float:
+        began = asyncio.get_running_loop().time()
+        async with cue_on(cluster, elsewhere.sleep, timeout=0.01) as cue:
+            assert await (await cue.call(elsewhere.sleep, 0.1)) == 0.1
+        return asyncio.get_running_loop().time() - began
+
+    from runcue.testing import run
+
+    assert run(main) == 0
+
+
+def test_all_tasks_together_have_as_many_slots_as_there_are_threads(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    def one(path: str, number: int) -> None:
+        elsewhere.note(Path(path), number, 0.03)
+
+    def other(path: str, number: int) -> None:
+        elsewhere.note(Path(path), number, 0.03)
+
+    async def main() -> None:
+        cue = cue_on(cluster, one, other)
+        async with cue:
+            handles = [
+                await cue.call(task, str(path), number) for number in range(6) for task in (one, other)
+            ]
+            most = 0
+            while not all(handle.done() for handle in handles):
+                most = max(most, cue.counts()["running"])
+                blocked = cue.debug_blocked()
+                assert all("dask: all 2 slots" in said["details"] for said in blocked if most == 2), blocked
+                await asyncio.sleep(0.005)
+        assert most == 2
+
+    asyncio.run(main())
+    began = 0
+    for _, what, _ in lines(path):
+        began += 1 if what == "begins" else -1
+        assert began <= 2
+
+
+def test_a_service_that_lets_more_run_gives_a_thread_no_second_call(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.service("wide", concurrent=10)
+
+        @cue.task(uses="wide", run_in=runcue.executors.dask(cluster.address))
+        def write(number: int, path: str) -> None:
+            elsewhere.note(Path(path), number, 0.03)
+
+        async with cue:
+            for number in range(8):
+                await cue.call(write, number, str(path))
+            await asyncio.sleep(0.01)
+            assert cue.counts()["running"] <= 2
+
+    asyncio.run(main())
+    by_worker: dict[str, list[str]] = {}
+    for _, what, pid in lines(path):
+        by_worker.setdefault(pid, []).append(what)
+    assert all(said == ["begins", "ends"] * (len(said) // 2) for said in by_worker.values())
+
+
+@pytest.mark.rule(17)
+def test_what_is_cancelled_there_settles_at_once_and_keeps_its_slot(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    async def main() -> None:
+        cue = cue_on(cluster, elsewhere.note, elsewhere.double)
+        async with cue:
+            await (await cue.call(elsewhere.double, 1))
+            handles = [await cue.call(elsewhere.note, path, number, 0.3) for number in range(2)]
+            await until(lambda: len(lines(path)) == 2)
+            assert all(handle.cancel() for handle in handles)
+            assert {handle.state for handle in handles} == {runcue.WorkState.CANCELLED}
+            after = await cue.call(elsewhere.double, 2)
+            await asyncio.sleep(0.05)
+            assert after.state is runcue.WorkState.PENDING
+            assert await after == 4
+            assert len(lines(path)) >= 3
+
+    asyncio.run(main())
+
+
+def test_a_time_out_of_the_cue_ends_the_wait_and_not_the_call(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    async def main() -> None:
+        cue = cue_on(cluster, elsewhere.note, timeout=0.1)
+        async with cue:
+            handle = await cue.call(elsewhere.note, path, 1, 0.4)
+            with pytest.raises(runcue.WorkTimeout, match="its slot stays taken"):
+                await handle
+
+    asyncio.run(main())
+    wait_until(lambda: len(lines(path)) == 2)
+
+
+def test_a_killed_worker_is_a_failed_attempt_of_what_it_ran_and_of_nothing_else(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+
+    async def main() -> None:
+        cue, executor = runcue.Cue(), runcue.executors.dask(cluster.address)
+        cue.task(run_in=executor, retry=runcue.Retry(attempts=2, wait_initial=0.01))(elsewhere.note)
+        async with cue:
+            victim = cluster.add_worker()
+            await (await cue.call(elsewhere.note, path, 99, 0.0))
+            await until(lambda: executor.workers == 3)
+            handles = [await cue.call(elsewhere.note, path, number, 0.3) for number in range(12)]
+            await until(lambda: any(pid == str(victim.pid) for _, _, pid in lines(path)))
+            victim.kill()
+            works = [await handle.wait() for handle in handles]
+        assert [work.state for work in works] == [runcue.WorkState.COMPLETED] * 12
+        lost = [work for work in works if len(work.attempts) > 1]
+        assert len(lost) == 1
+        assert "was lost before it had reported" in str(lost[0].attempts[0].error)
+        begun = [number for number, what, _ in lines(path) if what == "begins"]
+        assert len(begun) == 13 + 1
+
+    asyncio.run(main())
+
+
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runcue.executors.cluster._CONNECT_FOR", 0.5)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{nobody.getsockname()[1]}"
+
+        async def main() -> None:
+            cue = runcue.Cue()
+            cue.task(
+                run_in=runcue.executors.dask(address), retry=runcue.Retry(attempts=2, wait_initial=0.01)
+            )(elsewhere.double)
+            async with cue:
+                handle = await cue.call(elsewhere.double, 1)
+                with pytest.raises(ConnectionError, match=f"No Dask scheduler answers at {address} "):
+                    await handle
+                assert len(handle.work.attempts) == 2
+
+        began = time.monotonic()
+        asyncio.run(main())
+        assert time.monotonic() - began < 10
+
+
+def test_a_scheduler_that_is_lost_and_there_again_is_connected_to_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        with Cluster(tmp_path, workers=1) as cluster:
+            retry = runcue.Retry(attempts=5, wait_initial=0.05, wait_jitter=0)
+            cue = cue_on(cluster, elsewhere.sleep, retry=retry)
+            async with cue:
+                handle = await cue.call(elsewhere.sleep, 0.4)
+                await until(lambda: cue.counts()["running"])
+                await asyncio.sleep(0.3)
+                cluster.restart()
+                assert await handle == 0.4
+                assert await (await cue.call(elsewhere.sleep, 0.0)) == 0.0
+            assert len(handle.work.attempts) > 1
+
+    asyncio.run(main())
+    assert sum("is broken, and what it ran is lost" in one.message for one in caplog.records) == 1
+
+
+def test_what_is_no_address_is_refused_in_the_line_of_the_mistake() -> None:
+    for wrong in ("10.0.0.1", "http://10.0.0.1:8786", "tcp://", "", 8786, None, b"tcp://a:1"):
+        with pytest.raises(runcue.ConfigurationError, match="takes the address of a Dask scheduler"):
+            runcue.executors.dask(wrong)  # type: ignore[arg-type]
+    for right in ("tcp://10.0.0.1:8786", "10.0.0.1:8786", "tls://[::1]:8786", "scheduler:8786"):
+        assert repr(runcue.executors.dask(right)) == f"runcue.executors.dask({right!r})"
+
+
+def test_without_dask_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runcue.executors.dask_workers.find_spec", lambda name: None)
+    with pytest.raises(runcue.ConfigurationError, match=r"pip install runcue\[dask\]"):
+        runcue.executors.dask("tcp://10.0.0.1:8786")
+    assert os.getpid()
