@@ -8,14 +8,13 @@ Must not know: what users call a thing, when a cue starts or stops.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Final
 
 from runcue._api.handle import WorkHandle, handle_of
+from runcue._api.prefixes import random_prefix, redraw_in_children
 from runcue._artifacts.reads import READS
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
@@ -92,7 +91,7 @@ class Intake:
         self.prefix = id_prefix or ""
         if id_prefix is None:
             self.draw_prefix()
-            _with_random_ids.add(self)
+            redraw_in_children(self)
         self._number = 0
         self._is_loaded = False
         self.declared_to: Callable[[Work], None] | None = None
@@ -109,7 +108,7 @@ class Intake:
 
     def draw_prefix(self) -> None:
         """Begin another series of ids."""
-        self.prefix = f"{os.urandom(3).hex()}-"
+        self.prefix = random_prefix()
 
     def number_in(self, work_id: str) -> int | None:
         """The how-manieth id this is, None if this cue has not given it."""
@@ -342,18 +341,24 @@ class Intake:
 
     def _add_overriding(self, work: Work, now: float, overrides: Overrides) -> None:
         """Take in one whose submission says something in place of its task."""
+        lane = overrides.lane
+        if (
+            lane is not None
+            and len(overrides.__dict__) == 1
+            and not (work._task.says_per_work or callable(lane))
+        ):
+            # It is not kept that nothing else is said, as the lane is known: two objects less for each that waits.
+            self._core.lanes.assign(work, lane)
+            self._add(work, now, None)
+            return
         work._overrides = overrides
         if overrides.priority is not None:
             self._core.ordered = True
         if overrides.timeout is not None:
             work._task.timed = True
-        lane = overrides.lane
         asks = overrides.declares or work._task.says_per_work or overrides.cost is not None or callable(lane)
         if lane is not None and not asks:
             self._core.lanes.assign(work, lane)
-            if len(overrides.__dict__) == 1:
-                # Nothing else is said, and the lane is known: two objects less for each that waits.
-                work._overrides = None
         elif not (asks or overrides.waits):
             self._core.add(work, now)
             return
@@ -432,16 +437,3 @@ class Intake:
             change()
         else:
             self.loop_calls.call(change)
-
-
-_with_random_ids: weakref.WeakSet[Intake] = weakref.WeakSet()
-
-
-def _draw_other_prefixes() -> None:
-    """In a forked child: its parent goes on with the ids that its cues have begun."""
-    for intake in list(_with_random_ids):
-        intake.draw_prefix()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_draw_other_prefixes)

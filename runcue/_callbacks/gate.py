@@ -24,6 +24,7 @@ from runcue._callbacks.gate_answers import says_ready, says_stale
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
+from runcue._model.declaration import InLane
 from runcue._model.kept_errors import kept
 from runcue._model.task import Task
 from runcue._model.work import Work
@@ -96,7 +97,7 @@ class Gate:
                 self.reads.clear()
             is_ready, declared = work._task.is_ready, work._declared
             verdict: GateVerdict | AwaitableAnswer = RUN
-            if declared is not None:
+            if declared is not None and type(declared) is not InLane:
                 verdict = self._declared_gate.ask_inputs(work, declared)
                 if verdict is not RUN or is_ready is not None or not declared.outputs:
                     began = self._after_artifacts(work, began)

@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Hashable, Iterable
 from math import inf
 from typing import Protocol
 
+from runcue._artifacts.places import PASS
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Line, Listeners
@@ -40,6 +41,7 @@ from runcue._dispatch.listening import Lines
 from runcue._dispatch.loop_calls import LoopCalls
 from runcue._dispatch.recount import Recount
 from runcue._dispatch.refusals import Refusals
+from runcue._dispatch.relocation import follow_turned_links
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.shortage_news import ShortageNews
 from runcue._dispatch.standstill import Standstill
@@ -253,7 +255,8 @@ class Dispatcher:
             until = turns.slice(now)
             if core.run_queues.changed:
                 self.recount.settle()
-            self.gates.follow_turned_links()
+            if PASS.turned != self.callbacks.declared_gate.turned:
+                follow_turned_links(core, self.callbacks.declared_gate)
             late = (core.count[NOT_DUE] or core.appointments.works) and self._take_back(until)
             again = bool(core.wakeups.settled_causes) and not self.rechecker.follow_settlements(until)
             if core.wakeups.queue or self.gates.put_off:

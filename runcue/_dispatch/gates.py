@@ -18,13 +18,14 @@ from runcue._artifacts.places import PASS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict
 from runcue._dispatch.awaited_gates import AwaitedGates, Starts
-from runcue._dispatch.relocation import relocate
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
+from runcue._model.declaration import InLane
 from runcue._model.phases import FAILED, NEW, READY, SETTLED, SKIPPED
 from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.lane_turns import come_first
 from runcue._scheduling.lending import lend_all
 from runcue._scheduling.priority_queue import order_key
 from runcue._scheduling.recheck_pass import ASKED, HIT, LATER, MISS
@@ -258,12 +259,6 @@ class Gates:
         work._task.gate_is_async = True
         return not self.awaited.have_room(work) and answer.discard()
 
-    def follow_turned_links(self) -> None:
-        """Declare what is pending anew, if a link on the way to a file was turned."""
-        if PASS.turned != self._declared_gate.turned:
-            self._declared_gate.turned = PASS.turned
-            relocate(self._core)
-
     def _keep_pending(self, work: Work, verdict: GateVerdict | AwaitableAnswer) -> None:
         """Keep a work in hand pending: it is not ready."""
         gate = self._gate
@@ -290,6 +285,8 @@ class Gates:
         while (work := (self._next_put_off() if self.put_off else None) or core.wakeups.next()) is not None:
             asked += 1
             declared = work._declared
+            if type(declared) is InLane and come_first(core, work):
+                continue
             if declared is not None and core.hold_if_being_made(work, declared, self._gate.at):
                 continue  # for another of its inputs now
             run_queue: RunQueue = work._task.run_queue

@@ -1,6 +1,6 @@
 """Files of pending work units whose paths lead elsewhere by now, because a link on the way was turned.
 
-Lives here: `relocate`. That a folder leads elsewhere is noticed by whoever looks at it (`Pass.turned`); what is pending
+Lives here: `follow_turned_links`. That a folder leads elsewhere is noticed by whoever looks at it (`Pass.turned`); what is pending
 is then declared anew, as if it had been submitted now. What runs has its files open, and is left alone.
 
 Must not know: how it is found out where a path leads, when this is asked.
@@ -11,21 +11,29 @@ from __future__ import annotations
 from typing import Any
 
 from runcue._artifacts.file import File
+from runcue._artifacts.places import PASS
+from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._model.declaration import Declaration
 from runcue._model.phases import JOINED, RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.holds import Hold
 
-__all__ = ["relocate"]
+__all__ = ["follow_turned_links"]
 
 
 def _has_moved(artifact: Any) -> bool:
     return isinstance(artifact, File) and artifact.again() is not artifact
 
 
-def relocate(core: Core) -> None:
-    """Let all pending work units declare the files to which their paths lead now."""
+def follow_turned_links(core: Core, gate: DeclaredGate) -> None:
+    """A link on the way to a file was turned: all pending work units declare the files to which their paths lead now.
+
+    Args:
+        core: The state.
+        gate: Is told that this is done.
+    """
+    gate.turned = PASS.turned
     for work in list(core.history):
         declared = work._declared
         if declared is None or work._phase >= RUNNING:

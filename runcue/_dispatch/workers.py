@@ -41,6 +41,7 @@ from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import begin_to_follow, resume
 from runcue._handlers.outputs import commit_due, mark, owner_of
 from runcue._model.awaitables import is_awaitable
+from runcue._model.declaration import InLane
 from runcue._model.events import Event
 from runcue._model.phases import COMPLETED, NEW, SETTLED
 from runcue._model.texts import listed, name_of
@@ -366,7 +367,11 @@ class Workers:
             run_queue.release(now, work)
             if run_queue.hears and error is None and work._declared is None and work._phase != SETTLED:
                 run_queue.hear(now, work, "passed")
-        if work._declared is not None:
+        if work._declared is not None and (
+            type(work._declared) is not InLane
+            or work._phase == SETTLED
+            or work._declared.transaction is not None
+        ):
             self._endings.of_handler(work, value, error, now, now - began)
         elif work._phase == SETTLED:  # it has cancelled itself
             self._gate.at = now

@@ -108,6 +108,10 @@ def overrides_of(said: dict[str, Any]) -> Overrides | None:
     Raises:
         ConfigurationError: A value cannot work.
     """
+    if len(said) == 1 and type(said.get("lane")) is str:  # in a short way: of these there may be very many
+        overrides = _new(Overrides)
+        overrides.__dict__ = said
+        return overrides
     known = _last[0]
     if len(known.__dict__) == len(said):
         there = known.__dict__
@@ -189,8 +193,6 @@ def _metadata_of(value: Any) -> dict[Any, Any]:
 
 
 def _lane_of(value: Any) -> Any:
-    if type(value) is str:  # as nearly all are
-        return value
     from runcue._registration.lanes import check_lane  # noqa: PLC0415 - who only imports runcue needs none
 
     return check_lane(value, "lane")

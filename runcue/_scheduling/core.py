@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from runcue._limits.service import Service
-from runcue._model.declaration import Declaration, Followers
+from runcue._model.declaration import Declaration, Followers, InLane
 from runcue._model.errors import InvalidTransition, LimitError
 from runcue._model.phases import (
     CHECKING,
@@ -199,7 +199,7 @@ class Core:
         self.progressed_at = now
         return None
 
-    def settle(
+    def settle(  # noqa: C901, PLR0915 - one more call for each work unit would cost half a percent
         self, work: Work, outcome: int, value: Any, now: float, wall: float, duration: float = 0.0
     ) -> None:
         """Settle a work unit: its last transition.
@@ -250,8 +250,11 @@ class Core:
         if task.learned_dependents:
             wakeups.settled_causes.append(task)
         if work._declared is not None:
-            self.proving -= bool(work._declared.outputs)
-            wakeups.settled(work, work._declared, outcome)
+            if type(work._declared) is not InLane:
+                self.proving -= bool(work._declared.outputs)
+                wakeups.settled(work, work._declared, outcome)
+            elif not work._declared.unreturned:
+                wakeups.free_lane(work, work._declared)
             if self.appointments.works:
                 self.appointments.clear(work)  # others may have let it begin earlier
         history = self.history
@@ -286,6 +289,11 @@ class Core:
         declared = work._declared
         if declared is None:
             task.run_queue.new.append(work)
+        elif type(declared) is InLane:
+            if self.lanes.enter(work, declared):
+                task.run_queue.new.append(work)
+            else:
+                self.hold_in_lane(work, now, declared.lane)
         elif declared.joined is not None:
             self.crowds[id(declared.joined)] = declared.joined
             self.proving += bool(declared.outputs)

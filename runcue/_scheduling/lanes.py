@@ -43,11 +43,12 @@ class Lane:
         awaited: The same, as the artifacts are that others wait for.
         priorities: How urgent its work units are and those that have joined them, as (less than 0, number, work unit),
             the most urgent first. Whoever has left is passed over. None where there are no priorities.
+        places: The place of each, as long as somebody asks for them and nobody leaves.
         own_key: By what the head has its place in line without what the others lend it; None as long as that is the
             same.
     """
 
-    __slots__ = ("_places", "awaited", "behind", "head", "hold", "key", "own_key", "priorities")
+    __slots__ = ("awaited", "behind", "head", "hold", "key", "own_key", "places", "priorities")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
@@ -57,8 +58,7 @@ class Lane:
         self.awaited: tuple[Hold, ...] | None = None
         self.priorities: list[tuple[float, int, Work]] | None = None
         self.own_key: float | None = None
-        # The places, as long as somebody asks for them and nobody leaves.
-        self._places: dict[Work, int] | None = None
+        self.places: dict[Work, int] | None = None
 
     def common_hold(self) -> Hold:
         """Whom all behind the head wait for."""
@@ -67,25 +67,15 @@ class Lane:
             self.awaited = (self.hold,)
         return self.hold
 
-    def pass_to(self, head: Work | None) -> None:
-        """Another one comes first from now on."""
-        self.head = head
-        if self.hold is not None and head is not None:
-            self.hold.maker = head
-
     def place_of(self, work: Work) -> int:
         """The place of a work unit in its lane: 1 for the head, 0 if it is not in there."""
-        if self._places is None or work not in self._places:
-            self._places = {one: place for place, one in enumerate(self.works(), 1)}
-        return self._places.get(work, 0)
+        if self.places is None or work not in self.places:
+            self.places = {one: place for place, one in enumerate(self.works(), 1)}
+        return self.places.get(work, 0)
 
     def works(self) -> list[Work]:
         """All that are in it, in order."""
         return [] if self.head is None else [self.head, *(self.behind or {}).values()]
-
-    def forget_places(self) -> None:
-        """Somebody leaves, or another one has a place."""
-        self._places = None
 
     def lend(self, priority: float, work: Work) -> None:
         """Note how urgent a work unit of it is, or one that has joined one of it."""
@@ -128,30 +118,32 @@ class Lanes(dict[Hashable, Lane]):
         lane = self.get(key)
         work._declared = InLane(Lane(key) if lane is None else lane)
 
-    def enter(self, work: Work, declared: Declaration) -> None:
-        """A new work unit takes the last place of its lane."""
+    def enter(self, work: Work, declared: Declaration) -> bool:
+        """A new work unit takes the last place of its lane. Returns whether that is the first."""
         lane: Lane = declared.lane
         declared.ticket = work._seq
         if lane.head is None:
             lane.head = work
             self[lane.key] = lane
-            return
+            return True
         if lane.behind is None:
             lane.behind = OrderedDict()
         lane.behind[work._seq] = work
+        return False
 
     def leave(self, work: Work, declared: Declaration) -> Work | None:
         """A work unit has ended, and its handler has returned. Returns the head that there is now in its place."""
         lane: Lane = declared.lane
-        lane.forget_places()
+        lane.places = None
         if lane.head is not work:
             if lane.holds(work):
                 del lane.behind[declared.ticket]  # type: ignore[union-attr]
             return None
         lane.own_key = None
         if lane.behind:
-            head = lane.behind.popitem(last=False)[1]
-            lane.pass_to(head)
+            head = lane.head = lane.behind.popitem(last=False)[1]
+            if lane.hold is not None:
+                lane.hold.maker = head
             return head
         lane.head = None
         del self[lane.key]
@@ -163,9 +155,11 @@ class Lanes(dict[Hashable, Lane]):
         if left is None or own is None or left.lane is None:
             return
         lane: Lane = left.lane
-        lane.forget_places()
+        lane.places = None
         own.lane, own.ticket, left.lane = lane, left.ticket, None
         if lane.head is leader:
-            lane.pass_to(successor)
+            lane.head = successor
+            if lane.hold is not None:
+                lane.hold.maker = successor
         elif lane.behind is not None:
             lane.behind[own.ticket] = successor

@@ -31,7 +31,8 @@ TRANSITIONS: Final[dict[int, set[int]]] = {
     READY: {NOT_READY, CHECKING, HELD, NOT_DUE, RUNNING, SETTLED},
     NOT_READY: {READY, CHECKING, HELD, NOT_DUE, SETTLED},
     CHECKING: {READY, NOT_READY, HELD, RUNNING, SETTLED},
-    HELD: {READY, NOT_READY, CHECKING, NOT_DUE, SETTLED},
+    # It comes first in its lane, and has not been asked.
+    HELD: {NEW, READY, NOT_READY, CHECKING, NOT_DUE, SETTLED},
     # It takes the place of one that was cancelled: in line, before its instant, or in its handler.
     JOINED: {NEW, NOT_DUE, RUNNING, SETTLED},
     NOT_DUE: {NEW, SETTLED},

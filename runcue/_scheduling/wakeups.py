@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable
 from operator import attrgetter
 from typing import Any, Final
 
-from runcue._model.declaration import Declaration, InLane
+from runcue._model.declaration import Declaration
 from runcue._model.phases import FAILED, HELD, NOT_READY, RUNNING, SKIPPED
 from runcue._model.task import Task
 from runcue._model.work import Work
@@ -102,9 +102,7 @@ class Wakeups:
         if declared.joined is not None or declared.left is not None:
             return  # another one makes it, now or in a while
         if declared.lane is not None and not declared.unreturned:
-            self._free_lane(work, declared)
-        if type(declared) is InLane:
-            return
+            self.free_lane(work, declared)
         dependencies = self._dependencies
         # What was made for the first time needs no note, if nothing is known that it would put right.
         first = declared.stale is None or declared.stale[0] == "missing"
@@ -164,13 +162,15 @@ class Wakeups:
         if declared is not None and declared.unreturned:
             declared.unreturned = False
             if declared.lane is not None:
-                self._free_lane(work, declared)
+                self.free_lane(work, declared)
             self.end(work, declared)
 
-    def _free_lane(self, work: Work, declared: Declaration) -> None:
+    def free_lane(self, work: Work, declared: Declaration) -> None:
         """A work unit leaves its lane: the next one, and it alone, is to be asked."""
-        if (head := self._lanes.leave(work, declared)) is not None:
-            self.add(head)
+        head = self._lanes.leave(work, declared)
+        if head is not None and not head._wakeup_queued:
+            head._wakeup_queued = True
+            self.queue.append(head)
 
     def reconsider(self, *, held_by_running: bool) -> None:
         """Something may depend by now on work units that are held by it, and have to be held no longer.

@@ -21,7 +21,7 @@ EXPECTED = {
     "ready": {"not_ready", "checking", "held", "not_due", "running", "settled"},
     "not_ready": {"ready", "checking", "held", "not_due", "settled"},
     "checking": {"ready", "not_ready", "held", "running", "settled"},
-    "held": {"ready", "not_ready", "checking", "not_due", "settled"},
+    "held": {"new", "ready", "not_ready", "checking", "not_due", "settled"},
     "joined": {"new", "not_due", "running", "settled"},
     "not_due": {"new", "settled"},
     "running": {"not_due", "settled"},
