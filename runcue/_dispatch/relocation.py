@@ -1,7 +1,7 @@
 """Files of pending work units whose paths lead elsewhere by now, because a link on the way was turned.
 
-Lives here: `follow_turned_links`. That a folder leads elsewhere is noticed by whoever looks at it (`Pass.turned`); what is pending
-is then declared anew, as if it had been submitted now. What runs has its files open, and is left alone.
+Lives here: `follow_turned_links`. That a folder leads elsewhere is noticed by whoever looks at it (`Pass.turned`); what
+is pending is then declared anew, as if it had been submitted now. What runs has its files open, and is left alone.
 
 Must not know: how it is found out where a path leads, when this is asked.
 """
