@@ -48,11 +48,11 @@ def test_a_program_of_the_page_runs_as_written_and_prints_what_is_said(block: Bl
 
 
 def test_the_three_stages_do_what_is_missing_or_has_changed_and_say_what_has_failed(tmp_path: Path) -> None:
-    bin, photos, program = tmp_path / "bin", tmp_path / "photos", tmp_path / "build.py"
-    for folder in (bin, photos):
+    tools, photos, program = tmp_path / "bin", tmp_path / "photos", tmp_path / "build.py"
+    for folder in (tools, photos):
         folder.mkdir()
-    (bin / "convert").write_text(STANDS_IN)
-    (bin / "convert").chmod(0o755)
+    (tools / "convert").write_text(STANDS_IN)
+    (tools / "convert").chmod(0o755)
     program.write_text("\n" * BUILD.line + BUILD.body, encoding="utf-8")
     for name in ("a", "b", "it's c"):
         (photos / f"{name}.png").write_text(name)
@@ -61,7 +61,7 @@ def test_the_three_stages_do_what_is_missing_or_has_changed_and_say_what_has_fai
         ran = subprocess.run(
             [sys.executable, str(program), *words],
             cwd=tmp_path,
-            env={**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"},
+            env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             timeout=60,
