@@ -97,10 +97,10 @@ class Engine:
         explanations = Explanations(core, dispatcher, self.watched)
         self.pausing = Pausing(core, dispatcher)
         self._server_news: ServerNews | None = None
-        overdue = Overdue(core, dispatcher, explanations, dispatcher.listeners, self.warnings)
+        room = None if max_pending is None else Room(max_pending, core, dispatcher, self.warnings)
+        overdue = Overdue(core, dispatcher, explanations, dispatcher.listeners, room, self.warnings)
         diagnostics = Diagnostics(core, dispatcher, explanations, self.watched, self.warnings)
         deadlocks = Deadlocks(dispatcher, self.warnings)
-        room = None if max_pending is None else Room(max_pending, core, dispatcher, self.warnings)
         leftovers = Leftovers(core, dispatcher, self.warnings)
         leaving = Leaving(core, dispatcher, explanations, self.warnings)
         self.stopping = Stopping(

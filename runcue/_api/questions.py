@@ -108,8 +108,10 @@ class Questions:
                 self._reason_of_new(work, now, None)
             crowds = Roots(self._core, self._explainer, self._dispatcher, now, wall).crowds(pending)
         room = self._intake.room
-        threads = 0 if room is None else room.waiting_threads()
-        return why_all_of(crowds, running, 0 if room is None else room.waiting, threads, now, wall)
+        if room is None or not room.waiting:
+            return why_all_of(crowds, running, 0, 0, (), now, wall)
+        threads, places = room.waiting_threads(), room.places_of_threads()
+        return why_all_of(crowds, running, room.waiting, threads, places, now, wall)
 
     def why_stale(self, work: Work, others: Iterable[Work]) -> WhyStale:
         """See `Cue.why_stale`.

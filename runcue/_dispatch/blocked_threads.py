@@ -7,7 +7,7 @@ seen: by `Thread.join()`, also at the end of a `with ThreadPoolExecutor()`; by `
 thread is blocked by, be it a call into the event loop. Who waits for an event, a queue or the like does not tell for
 whom; it may be any of the blocked threads that have the very same one among their variables.
 
-Lives here: `waited_for`.
+Lives here: `waited_for`, and where the threads are that wait.
 
 Must not know: who wants to know, what is done about it.
 """
@@ -20,18 +20,19 @@ import concurrent.futures.thread
 import queue
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from types import CodeType, FrameType
 from typing import Any, Final
 
 from runcue._dispatch.suspension import MOVING, closure_of
 from runcue._dispatch.thread_calls import ThreadCalls
 from runcue._dispatch.waiting import Waiting
+from runcue._dispatch.whereabouts import place_of
 from runcue._handlers.outputs import run_handler
 from runcue._model.callables import is_of_runcue
 from runcue._model.work import Work
 
-__all__ = ["waited_for"]
+__all__ = ["places_of_waiting", "waited_for"]
 
 _DEEPEST: Final = 1000
 
@@ -127,6 +128,28 @@ def _waited_for(own: Iterable[Any], waiting: Waiting) -> set[Any]:
     return found
 
 
+def places_of_waiting(awaited: Collection[Any]) -> list[str]:
+    """At which lines the threads are that are blocked by something, each line once: "ask (app.py:12)".
+
+    Args:
+        awaited: Futures and asyncio tasks, by which they are.
+    """
+    try:
+        found = {id(one) for one in awaited}
+        # Of an asyncio task it is a future of their own that they see.
+        for one in awaited:
+            callbacks = (callback for callback, _ in getattr(one, "_callbacks", None) or ())
+            found |= {id(future) for future in _chained(callbacks, "_call_set_state", "destination")}
+        blocked = [
+            frame
+            for frame in sys._current_frames().values()
+            if any(id(one) in found for one in _blocked_by(frame))
+        ]
+        return list(dict.fromkeys(filter(None, (place_of(list(_outwards(frame))) for frame in blocked))))
+    except Exception:  # as below
+        return []
+
+
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
     for _ in range(_DEEPEST):
         if frame is None:
@@ -186,8 +209,10 @@ def _parts_of(value: Any) -> Iterable[Any]:
         return ()
 
 
-def _chained(callbacks: Iterable[Any]) -> Iterator[Any]:
+def _chained(
+    callbacks: Iterable[Any], name: str = "_call_check_cancel", end: str = "source"
+) -> Iterator[Any]:
     """What a future of asyncio stands for that is one of `concurrent.futures`, or the other way round."""
     for callback in callbacks:
-        if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_check_cancel":
-            yield closure_of(callback).get("source")
+        if getattr(callback, "__qualname__", "") == f"_chain_future.<locals>.{name}":
+            yield closure_of(callback).get(end)

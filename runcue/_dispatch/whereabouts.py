@@ -17,7 +17,7 @@ from runcue._model.callables import at_line, is_of_runcue, is_own
 from runcue._model.command import Command
 from runcue._model.work import Work
 
-__all__ = ["where_it_is"]
+__all__ = ["place_of", "where_it_is"]
 
 _DEEPEST: Final = 1000
 
@@ -32,8 +32,8 @@ def where_it_is(work: Work, in_flight: Mapping[Work, Any]) -> str:
     if isinstance(work._task.handler, Command):
         return work._task.handler.where(work)
     if work._runner is None:
-        return _place(_frames_of_thread(work))
-    return _place(_frames_of(in_flight.get(work)))
+        return place_of(_frames_of_thread(work))
+    return place_of(_frames_of(in_flight.get(work)))
 
 
 def _frames_of_thread(work: Work) -> list[FrameType]:
@@ -69,7 +69,7 @@ def _way_in(steps: Any) -> Iterator[FrameType]:
             return
 
 
-def _place(frames: list[FrameType]) -> str:
+def place_of(frames: list[FrameType]) -> str:
     """The innermost line that is the user's own, and of no library; the innermost of all if there is none."""
     frames = [frame for frame in frames if not is_of_runcue(frame.f_code)]
     found = next((frame for frame in frames if is_own(frame.f_code)), frames[0] if frames else None)

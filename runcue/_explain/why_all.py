@@ -99,6 +99,7 @@ class WhyAll:
         running: How many run.
         submissions: How many submissions wait for room (`Cue(max_pending=)`).
         threads: How many of these are other threads.
+        places: At which lines those are, as far as it is known.
     """
 
     groups: tuple[WhyGroup, ...]
@@ -106,6 +107,7 @@ class WhyAll:
     running: int
     submissions: int = 0
     threads: int = 0
+    places: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.groups:
@@ -116,12 +118,8 @@ class WhyAll:
             works = how_many(sum(group.count for group in left), "other", "others")
             lines.append(f"{works} for {len(left)} other reasons")
         if self.submissions:
-            lines.append(f"{how_many(self.submissions, 'submission waits', 'submissions wait')} for room")
-            if self.running and self.threads:
-                lines[-1] += (
-                    f", {self.threads:,} of other threads: one that a running handler waits for, unseen by runcue, "
-                    "waits in vain, and is to submit by work.submit()"
-                )
+            threads = self.threads if self.running else 0
+            lines.append(submissions_in_words(self.submissions, threads, self.places))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -132,8 +130,32 @@ class WhyAll:
         return f"<WhyAll {told or 'nothing waits'}>"
 
 
+def submissions_in_words(number: int, threads: int, places: Sequence[str]) -> str:
+    """That submissions wait for room.
+
+    Args:
+        number: How many.
+        threads: How many of these are other threads for which handlers may wait.
+        places: At which lines those are.
+    """
+    words = f"{how_many(number, 'submission waits', 'submissions wait')} for room"
+    if not threads:
+        return words
+    at = f" (at {listed(places)})" if places else ""
+    return (
+        f"{words}, {threads:,} of other threads{at}: if a running handler waits for such a thread, which runcue does "
+        "not see, neither goes on, and it is to submit by work.submit()"
+    )
+
+
 def why_all_of(
-    crowds: Sequence[Crowd], running: int, submissions: int, threads: int, now: float, wall: float
+    crowds: Sequence[Crowd],
+    running: int,
+    submissions: int,
+    threads: int,
+    places: Sequence[str],
+    now: float,
+    wall: float,
 ) -> WhyAll:
     """The answer that crowds make.
 
@@ -142,11 +164,12 @@ def why_all_of(
         running: How many work units run.
         submissions: How many submissions wait for room.
         threads: How many of these are other threads.
+        places: At which lines those are.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
     """
     groups = tuple(_group_of(crowd, now, wall) for crowd in crowds)
-    return WhyAll(groups, sum(group.count for group in groups), running, submissions, threads)
+    return WhyAll(groups, sum(group.count for group in groups), running, submissions, threads, tuple(places))
 
 
 def _group_of(crowd: Crowd, now: float, wall: float) -> WhyGroup:

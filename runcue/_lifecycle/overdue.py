@@ -21,6 +21,7 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.explanations import Explanations
 from runcue._explain.likeness import grouped
+from runcue._lifecycle.room import Room
 from runcue._model.errors import PendingTimeout, StallTimeout
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -43,6 +44,7 @@ class Overdue:
         dispatcher: What time-outs fail.
         explanations: Say why work units do not run.
         listeners: Who hears of warnings in the place of the log.
+        room: Where submissions may wait; None: none does.
         log: Takes the others.
     """
 
@@ -52,8 +54,10 @@ class Overdue:
         dispatcher: Dispatcher,
         explanations: Explanations,
         listeners: Listeners,
+        room: Room | None,
         log: WarningLog,
     ) -> None:
+        self._room = room
         self._core = core
         self._dispatcher = dispatcher
         self._listeners = listeners
@@ -188,6 +192,8 @@ class Overdue:
         wall = now + dispatcher.turns.skew
         holding = wanted_slots(core, dispatcher.in_flight.works, wall, dispatcher.where_it_is)
         held = listed(slots_in_words(holding), 3, "; ")
+        if (submissions := self._submissions()) and dispatcher.in_flight.works:
+            held = f"{held}; {submissions}" if held else submissions
         self._log.tell(
             "stalled",
             dispatcher.in_flight.works,
@@ -199,3 +205,12 @@ class Overdue:
             waits,
             logged=not audience,
         )
+
+    def _submissions(self) -> str:
+        """That submissions wait for room, where handlers may wait for these without that being seen; else ""."""
+        room = self._room
+        if room is None or not (threads := room.waiting_threads()):
+            return ""
+        from runcue._explain.why_all import submissions_in_words  # noqa: PLC0415 - likewise
+
+        return submissions_in_words(room.waiting, threads, room.places_of_threads())

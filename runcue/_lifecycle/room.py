@@ -173,6 +173,12 @@ class Room:
         """How many of these are other threads."""
         return sum(ticket.is_of_thread for ticket in self._line)
 
+    def places_of_threads(self) -> list[str]:
+        """At which lines of their code those are."""
+        from runcue._dispatch.blocked_threads import places_of_waiting  # noqa: PLC0415 - mostly nobody waits for room
+
+        return places_of_waiting([ticket.by for ticket in self._line if ticket.is_of_thread])
+
     def begin(self) -> None:
         """The cue was started."""
         self._told = False

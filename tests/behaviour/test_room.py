@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -837,16 +840,26 @@ def test_the_files_of_a_watched_folder_wait_for_room(tmp_path: Path, monkeypatch
 
 
 @each_loop
-def test_a_thread_that_waits_for_room_while_something_runs_is_told_of_by_why(loop: str) -> None:
+@pytest.mark.parametrize("way", ["submit_threadsafe", "a coroutine"])
+def test_a_thread_that_waits_for_room_while_something_runs_is_told_of_with_its_line(
+    way: str, loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
-        cue = one_at_a_time(1)
+        cue = one_at_a_time(1, stall_warn_after=0.05)
         cue.start()
+        running = asyncio.get_running_loop()
         is_done = threading.Lock()
         is_done.acquire()
 
+        async def submits_both() -> None:
+            [await cue.submit("t", {"seconds": 0}) for _ in range(2)]
+
         def submits() -> None:
-            with pytest.raises(runcue.CueStopped):
-                [cue.submit_threadsafe("t", {"seconds": 0}) for _ in range(2)]
+            with contextlib.suppress(runcue.CueStopped, futures.CancelledError):
+                if way == "a coroutine":
+                    asyncio.run_coroutine_threadsafe(submits_both(), running).result()
+                else:
+                    [cue.submit_threadsafe("t", {"seconds": 0}) for _ in range(2)]
             is_done.release()
 
         @cue.task(uses="one")
@@ -857,10 +870,19 @@ def test_a_thread_that_waits_for_room_while_something_runs_is_told_of_by_why(loo
         await cue.call(spawns)
         while cue.counts()["pending"] < 1 or "waits for room" not in str(cue.why()):
             await asyncio.sleep(0.001)
-        assert str(cue.why()).endswith(
-            "1 submission waits for room, 1 of other threads: one that a running handler waits for, unseen by "
-            "runcue, waits in vain, and is to submit by work.submit()"
+        place = r"\(at .*submits.* \(.*test_room\.py:\d+\)\)"
+        told = (
+            rf"1 submission waits for room, 1 of other threads {place}: if a running handler waits for such a thread, "
+            r"which runcue does not see, neither goes on, and it is to submit by work\.submit\(\)"
         )
+        while not cue.why().places:  # it may be on its way there
+            await asyncio.sleep(0.001)
+        assert re.search(f"{told}$", str(cue.why()))
+        assert re.fullmatch(r".*submits.* \(.*test_room\.py:\d+\)", cue.why().places[0])
+        while not (stalled := [line for line in caplog.messages if line.startswith("No progress")]):
+            await asyncio.sleep(0.001)
+        assert "; 1 submission waits for room, " in stalled[0]
+        assert "see, neither goes on, and it is to submit by work.submit(); t 2: " in stalled[0]
         await cue.stop(drain=False, timeout=0.1)
 
     run_on(loop, main)
