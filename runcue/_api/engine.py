@@ -86,6 +86,7 @@ class Engine:
             core,
             self.callbacks.door.ask,
             dispatcher.refusals.note_error,
+            dispatcher.settlement.fail_unfit,
             self.callbacks.failures.raised,
             self.callbacks.door.unpriced,
             dispatcher.turns.wake,

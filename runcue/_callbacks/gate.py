@@ -64,7 +64,7 @@ class Gate:
         at: When the last callback was done.
         asking: Whether a question is being asked. What it is about is in nobody's line meanwhile, so that whoever is
             cancelled by who is asked is so afterwards.
-        cancelled: Those, with who has cancelled them, until somebody does it.
+        cancelled: Those, with who has cancelled them, or the error by which they are to fail, until that is done.
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
         skipped: The last work units that is_stale had skipped, with what they looked at, until somebody looks into
             them.

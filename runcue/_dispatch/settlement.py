@@ -25,6 +25,7 @@ from runcue._handlers.parameters import hint_at_work
 from runcue._model.attempts import Attempt, Attempts
 from runcue._model.callables import caller
 from runcue._model.declaration import Declaration
+from runcue._model.errors import LimitError
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, JOINED, RUNNING, SETTLED
@@ -243,14 +244,33 @@ class Settlement:
         return True
 
     def cancel_asked(self) -> None:
-        """Cancel those that gates have cancelled; now nobody is being asked, nor in hand."""
+        """Cancel those that gates have cancelled, or fail them; now nobody is being asked, nor in hand."""
         cancelled = self._gate.cancelled
         while cancelled:
-            self.cancel(*cancelled.popitem())
+            work, by = cancelled.popitem()
+            if isinstance(by, LimitError):
+                self.fail_unfit(work, by)
+            else:
+                self.cancel(work, by)
+
+    def fail_unfit(self, work: Work, error: LimitError) -> None:
+        """Fail a work unit that can never start any more, as limits were changed: at once, likewise."""
+        gate = self._gate
+        if work._phase >= RUNNING or work in gate.cancelled:
+            return
+        if gate.asking:
+            gate.cancelled[work] = error
+            self._core.generation += 1
+        else:
+            outside_tasks(self._turns.loop, self.withdraw, work, FAILED, error)
+        self._turns.wake()
 
     def cancel_in_hand(self, work: Work) -> None:
-        """Cancel a work unit in hand, which stands in no line, because its own gate has."""
+        """Cancel, or fail, a work unit in hand, which stands in no line, because its own gate has led to that."""
         by = self._gate.cancelled.pop(work)
+        if isinstance(by, LimitError):
+            self.settle(work, FAILED, self._gate.at, by)
+            return
         successor = None if work._declared is None else self._successor_of(work)
         work.cancelled = True
         self.settle(work, CANCELLED, self._gate.at, by)

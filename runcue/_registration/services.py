@@ -94,6 +94,7 @@ class Services:
         core: Gets them.
         ask: Calls the methods of limits that runcue has not written.
         failed: Takes a work unit that fails by what a limit has raised, and the error.
+        unfit: Likewise, one that can never start any more, as limits were changed.
         raised: Tells of what a limit has raised where that disturbs nothing.
         unpriced: Told of a work unit that starts and says nothing of what it costs, and of a service of it that counts
             that.
@@ -107,6 +108,7 @@ class Services:
         core: Core,
         ask: Ask,
         failed: Failed,
+        unfit: Failed,
         raised: Raised,
         unpriced: Callable[[Work, str], object],
         wake: Callable[[], object],
@@ -116,6 +118,7 @@ class Services:
         self._core = core
         self._ask = ask
         self._failed = failed
+        self._unfit = unfit
         self._raised = raised
         self._unpriced = unpriced
         self._wake = wake
@@ -302,9 +305,9 @@ class Services:
 
     def _fail_misfits(self, name: str) -> None:
         """Fail the pending work units that can never have any more what they take of budgets of a service."""
-        for work in self._core.pending_works():
+        for work in list(self._core.pending_works()):
             if work._phase != JOINED and name in work._task.services and (error := fault_of_change(work)):
-                self._failed(work, error)
+                self._unfit(work, error)
 
     def _exchange(self, service: Service, own: list[GuardedLimit]) -> None:
         """Let other limits of the user's take the place of those that a service has."""

@@ -12,6 +12,7 @@ import aiolimiter
 import pytest
 
 import runcue
+from runcue.abc import Limit
 from runcue.testing import FakeExecutor
 from tests.support.loops import each_loop, run_on
 from tests.support.virtual_time import now, virtual
@@ -507,6 +508,52 @@ async def test_what_runs_at_the_change_and_could_never_begin_again_fails_where_i
     assert heard == [raised.value]
     cause = {"timed out": runcue.WorkTimeout, **{how: type(error) for how, error in errors.items()}}
     assert isinstance(raised.value.__cause__, cause.get(how, ValueError))
+
+
+@pytest.mark.rule(48)
+@pytest.mark.parametrize("where", ["handler", "gate", "async gate", "listener", "limit", "priority"])
+@virtual
+async def test_what_can_never_start_any_more_fails_before_anything_else_starts(where: str) -> None:
+    cue, began = runcue.Cue(), list[int]()
+    handles: list[runcue.WorkHandle] = []
+
+    def change(at: str) -> None:
+        if at == where and len(handles) == 4:
+            api.change(budget=None)
+            if where in ("handler", "listener"):
+                assert [handle.done() for handle in handles[1:]] == [True] * 3
+
+    class Own(Limit):
+        def room(self, now: float, work: runcue.Work, /) -> bool:
+            change("limit")
+            return True
+
+    api = cue.service("api", budget={"tokens": "1000/min"}, limits=[Own()] if where == "limit" else None)
+
+    @cue.task("ask", uses=api, cost={"tokens": 40})
+    async def ask(number: int) -> None:
+        began.append(number)
+        change("handler")
+
+    if where == "gate":
+        cue.is_ready(lambda work: change("gate") or True)
+    elif where == "async gate":
+
+        @cue.is_ready
+        async def is_ready(work: runcue.Work) -> bool:
+            await asyncio.sleep(0.5)
+            change("async gate")
+            return True
+
+    elif where == "priority":
+        cue.priority(lambda ctx: change("priority") or 0.5)
+    cue.on_start(lambda work: change("listener"))
+    async with cue:
+        handles += [await cue.submit(ask, {"number": number}) for number in range(4)]
+        await cue.drain()
+    assert began == ([0] if where in ("handler", "listener") else [])
+    failed = [isinstance(handle.exception(), runcue.LimitError) for handle in handles[len(began) :]]
+    assert failed == [True] * (4 - len(began))
 
 
 @pytest.mark.rule(48, 28)

@@ -217,3 +217,131 @@ def test_limits_that_change_hold_from_then_on_and_nobody_is_left_behind(
     virtually(main, order)
     assert not world.wrong, world.wrong
     assert len(world.starts) == len(world.jobs)
+
+
+class Order(NamedTuple):
+    """A work unit that takes something of a budget."""
+
+    takes: int
+    spends: int | None
+    lasts: float
+    # How its first attempts end, before one succeeds.
+    ends: list[str]
+    # What it changes itself as it begins; see `budgets`.
+    changes: tuple[int, float] | str | None
+
+
+budgets = st.none() | st.tuples(st.sampled_from((5, 10, 20)), st.sampled_from((1.0, 7.0, 60.0)))
+taken = st.builds(
+    lambda takes, less, lasts, ends, changes: Order(
+        takes, None if less is None else max(takes - less, 0), lasts, ends, changes
+    ),
+    st.integers(0, 12),
+    st.none() | st.integers(0, 5),
+    seconds,
+    st.lists(st.sampled_from(("fails", "postponed", "throttled")), max_size=2),
+    st.just("nothing") | st.just("nothing") | st.just("nothing") | budgets,
+)
+deals = st.builds(
+    Step,
+    st.none() | seconds | st.floats(0, 3),
+    st.just("submit") | st.just("submit") | st.just("budget"),
+    st.tuples(st.lists(taken, min_size=1, max_size=5), budgets),
+)
+
+
+class Purse:
+    """A service whose budget changes, is taken away and given again, and what is promised of it at each start."""
+
+    def __init__(self, *, keyed: bool) -> None:
+        self.cue = runcue.Cue(id_prefix="")
+        options: dict[str, Any] = {"per": lambda work: "the only one"} if keyed else {}
+        self.api = self.cue.service("api", **options)
+        self.orders: list[Order] = []
+        # What there is now, and what there was, each with the instant from which on.
+        self.now: tuple[int, float] | None = None
+        self.periods: list[tuple[float, float]] = []
+        # What was charged: when, and how much.
+        self.charges: list[list[float]] = []
+        self.wrong: list[str] = []
+        retry = runcue.Retry(attempts=9, wait_initial=1, wait_jitter=0)
+
+        @self.cue.task("ask", uses=self.api, retry=retry)
+        async def ask(work: runcue.Work) -> None:
+            order = self.orders[work.params["number"]]
+            charge = self.charge(work, order)
+            if order.changes != "nothing" and not work.metadata.get("has changed"):
+                work.metadata["has changed"] = True
+                self.change(order.changes)  # type: ignore[arg-type]
+            await asyncio.sleep(order.lasts)
+            if order.spends is not None and order.takes:
+                work.spent(tokens=order.spends)
+                charge[1] = order.spends
+            if order.ends:
+                how = order.ends.pop()
+                if how == "throttled":
+                    charge[1] = 0
+                    raise runcue.Throttled(1)
+                raise ValueError if how == "fails" else runcue.RetryLater(1)
+
+    def change(self, budget: tuple[int, float] | None) -> None:
+        self.now = budget
+        if budget is not None:
+            self.periods.append((now(), budget[1]))
+        self.api.change(budget=None if budget is None else {"tokens": f"{budget[0]}/{budget[1]:g}sec"})
+
+    def charge(self, work: runcue.Work, order: Order) -> list[float]:
+        """It has begun: what it takes is there, beside all that is remembered."""
+        if order.takes and (self.now is None or order.takes > self.now[0]):
+            self.wrong.append(f"{work} takes {order.takes} at {now()}, of {self.now}")
+        elif order.takes and self.now is not None:
+            used = sum(amount for at, amount in self.charges if now() - at < self.remembered_for(at))
+            if used + order.takes > self.now[0]:
+                self.wrong.append(f"{work} takes {order.takes} at {now()} of {self.now}, {used} used")
+        self.charges.append([now(), order.takes])
+        return self.charges[-1]
+
+    def remembered_for(self, at: float) -> float:
+        """The shortest window that there was since an instant."""
+        before = [period for since, period in self.periods if since <= at]
+        return min([*before[-1:], *(period for since, period in self.periods if since > at)], default=0.0)
+
+
+@pytest.mark.rule(46, 48)
+@given(st.lists(deals, min_size=1, max_size=25), st.booleans(), orders)
+@settings(max_examples=_EXAMPLES if _EXAMPLES > 1000 else 20)
+def test_budgets_that_change_are_kept_and_what_can_never_start_any_more_fails(
+    plan: list[Step], keyed: bool, order: int | None
+) -> None:
+    purse = Purse(keyed=keyed)
+    refused = 0
+
+    async def main() -> runcue.Summary:
+        nonlocal refused
+        purse.change((20, 7.0))
+        async with purse.cue as cue:
+            for step in plan:
+                if step.after is not None:
+                    await asyncio.sleep(step.after)
+                if step.what == "budget":
+                    purse.change(step.value[1])
+                    continue
+                for one in step.value[0]:
+                    purse.orders.append(one._replace(ends=[*one.ends]))
+                    cost = {"tokens": one.takes} if one.takes else None
+                    params = {"number": len(purse.orders) - 1}
+                    try:
+                        await cue.submit("ask", params=params, cost=cost)
+                    except runcue.ConfigurationError:
+                        assert purse.now is None or one.takes > purse.now[0]
+                        refused += 1
+            summary = await cue.drain()
+        for work in summary.failed:
+            assert isinstance(work.exception, runcue.LimitError), work
+        return summary
+
+    summary = virtually(main, order)
+    assert not purse.wrong, purse.wrong
+    assert not summary.blocked
+    assert not summary.left
+    assert sum(summary.counts.values()) + refused == len(purse.orders)
