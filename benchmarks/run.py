@@ -39,6 +39,7 @@ from benchmarks.many import h4  # noqa: E402
 from benchmarks.measuring import Figure, Spread  # noqa: E402
 from benchmarks.outputs import a7  # noqa: E402
 from benchmarks.peers import h2  # noqa: E402
+from benchmarks.processes import h2b, h3  # noqa: E402
 from benchmarks.promptness import p5  # noqa: E402
 from benchmarks.rates import p7  # noqa: E402
 from benchmarks.simulator import s1, s2  # noqa: E402
@@ -75,6 +76,8 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "S3": s3,
     "H1": h1,
     "H2": h2,
+    "H2b": h2b,
+    "H3": h3,
     "H4": h4,
     "L3": l3,
     "L4": l4,
