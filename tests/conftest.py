@@ -70,6 +70,7 @@ RULES = {
     50: "slots find themselves by what the server refuses, and a breaker lets one through after its cooldown",
     51: "one of a lane at a time, in order; what holds up its first holds up it alone",
     52: "lanes go by the highest priority in them; different ones never join; waits against their order are deadlocks",
+    53: "by depth, what was begun is finished first",
     56: "processes of the cue's own: one call at a time, killed as a whole, and no neighbour's business",
     57: "a process finds what its program has, and imports the main program for its own handlers alone",
     58: "a command is a handler: values are quoted, outputs published, and nothing of it goes on that nobody waits for",

@@ -132,6 +132,8 @@ class Cue:
             None: any number may be.
         run_in: Where plain functions run for whose task nothing else is said, as for `task()`: "thread", which is
             usual, for daemon threads of the cue's own.
+        order: What comes first of equal priority: "submission", what was submitted first; "depth": what was begun
+            first, so that a work unit counts as submitted when the oldest of those was that made what it is made from.
 
     Raises:
         ConfigurationError: A value cannot work.
@@ -167,6 +169,7 @@ class Cue:
         id_prefix: str | None = None,
         max_pending: int | None = None,
         run_in: RunIn | None = None,
+        order: Literal["submission", "depth"] = "submission",
     ) -> None:
         recheck = yes_or_no(recheck, "recheck")
         if id_prefix is not None:
@@ -174,11 +177,10 @@ class Cue:
         if max_pending is not None:
             max_pending = positive_int(max_pending, "max_pending")
         # What only a cue needs comes with the first one, not with `import runcue`.
-        from runcue._api.engine import Engine  # noqa: PLC0415
+        from runcue._api.engine import Engine, core_for  # noqa: PLC0415
         from runcue._model.cpus import usable_cpus  # noqa: PLC0415
-        from runcue._scheduling.core import Core  # noqa: PLC0415
 
-        self._core = Core(
+        self._core = core_for(order)(
             keep=whole_number(keep, "keep", 0),
             max_threads=positive_int(max_threads, "max_threads"),
             head_start=STRICT if head_start is None else parse_duration(head_start, "head_start"),

@@ -33,6 +33,9 @@ from runcue._lifecycle.pausing import Pausing
 from runcue._lifecycle.room import Room
 from runcue._lifecycle.stopping import Stopping
 from runcue._lifecycle.unstopped import Unstopped
+from runcue._model.checks import is_one_of
+from runcue._model.errors import ConfigurationError
+from runcue._model.texts import words_of
 from runcue._registration.executors import Executors, RunIn
 from runcue._registration.registry import Registry
 from runcue._registration.services import Services
@@ -43,7 +46,22 @@ if TYPE_CHECKING:
     from runcue._limits.service import Service
     from runcue._limits.status import ServiceStatus
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "core_for"]
+
+
+def core_for(order: object) -> type[Core]:
+    """The kind of state that a cue of some order has; see `Cue`.
+
+    Raises:
+        ConfigurationError: There is no such order.
+    """
+    if not is_one_of(order, ("submission", "depth")):
+        raise ConfigurationError(f'order must be "submission" or "depth", not {words_of(order)}.')
+    if order == "submission":
+        return Core
+    from runcue._scheduling.depth import DepthFirst  # noqa: PLC0415 - few want that
+
+    return DepthFirst
 
 
 class Engine:

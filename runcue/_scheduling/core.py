@@ -311,6 +311,10 @@ class Core:
         if self._ages:
             self.age(work)
 
+    def counts_from(self, work: Work) -> float:
+        """The instant at which a work unit counts as submitted, where that is of interest for the order."""
+        return work._submitted_at
+
     def age(self, work: Work) -> None:
         """The age of a work unit counts from now on, or anew, for those who say what is pending for too long."""
         for line in self._ages:

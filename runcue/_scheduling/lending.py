@@ -109,7 +109,7 @@ def _best(core: Core, leader: Work, own: float) -> float:
 
 def _lent(core: Core, leader: Work, priority: float) -> float:
     """The key that a work unit would have by a priority that it is lent."""
-    return order_key(leader._submitted_at, priority, core.head_start)
+    return order_key(core.counts_from(leader), priority, core.head_start)
 
 
 def _said(core: Core, work: Work) -> float:
