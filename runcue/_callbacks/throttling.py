@@ -115,7 +115,7 @@ class Throttling:
         if service is not None:
             _refund(ended)
             was_probe = _is_probe(service, ended)
-            at = self._pause(service, ended, seconds)
+            at = self._pause(service, ended, seconds, _nth_wait(in_a_row))
         is_for_all = at is not None
         if at is None:
             at = ended.now + (_nth_wait(in_a_row) if seconds is None else seconds)
@@ -136,7 +136,9 @@ class Throttling:
         )
         return Again(at, counts=False, reason="throttled", throttles=reached)
 
-    def _pause(self, service: Service, ended: FailedAttempt, seconds: float | None) -> float | None:
+    def _pause(
+        self, service: Service, ended: FailedAttempt, seconds: float | None, alone: float
+    ) -> float | None:
         """Let a service pause; see `Feedback.throttled`."""
         # Most programs are never throttled.
         from runcue._limits.feedback import Feedback  # noqa: PLC0415
@@ -146,7 +148,7 @@ class Throttling:
         feedback = service.feedback
         before = feedback.throttle
         run = ended.run or ended.work
-        at = feedback.throttled(service, ended.now, run, seconds, ended.duration, self._luck)
+        at = feedback.throttled(service, ended.now, run, seconds, ended.duration, self._luck, alone)
         if feedback.throttle is not before:
             service.install("throttle", feedback.throttle)
             self._core.run_queues.look_at(service)

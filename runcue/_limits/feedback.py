@@ -75,6 +75,7 @@ class Feedback:
         seconds: float | None,
         took: float,
         luck: Callable[[], float],
+        alone: float = 0.0,
     ) -> float | None:
         """The server has refused an attempt.
 
@@ -85,6 +86,7 @@ class Feedback:
             seconds: For how long it is to be left in peace; None: nobody has said.
             took: How long the handler has run.
             luck: Gives numbers from 0.0 to 1.0.
+            alone: Seconds for which the work unit would have to wait alone, if nobody has said for how long.
 
         Returns:
             The instant from which on it may be tried again; None: the service does not pause, but the work unit alone.
@@ -100,7 +102,8 @@ class Feedback:
                 return None
         if self.throttle is None:
             self.throttle = Throttle(luck)
-        return self.throttle.throttled(now, run, seconds, took)
+        # Where work units have waited alone, the service goes on from there.
+        return self.throttle.throttled(now, run, seconds, took, 0.0 if self.slots is None else alone)
 
     def resume(self) -> None:
         """Let the service go on, whatever it has learned that keeps it from that."""

@@ -99,7 +99,9 @@ class Throttle(Limit):
         self._spread_until = self._next = -inf
         self._gap = 0.0
 
-    def throttled(self, now: float, run: Work, seconds: float | None, took: float) -> float:
+    def throttled(
+        self, now: float, run: Work, seconds: float | None, took: float, at_least: float = 0.0
+    ) -> float:
         """The server has refused an attempt.
 
         Args:
@@ -107,6 +109,7 @@ class Throttle(Limit):
             run: The work unit whose attempt it was.
             seconds: For how long it is to be left in peace; None: nobody has said.
             took: How long the handler has run.
+            at_least: If nobody has said: what would follow for the work unit alone, which was refused before.
 
         Returns:
             The instant from which on it may be tried again.
@@ -119,7 +122,7 @@ class Throttle(Limit):
             self._later.clear()
             self._size, self._took = 0, 0.0
             if seconds is None:
-                seconds = self._wait = doubled(self._wait)
+                seconds = self._wait = max(doubled(self._wait), at_least)
             self.until = max(self.until, now + seconds)
             self._close()
         elif seconds is not None and now + seconds > self.until:
@@ -248,7 +251,10 @@ class Throttle(Limit):
 
     def unused_from(self) -> float:
         """From when on nothing is left of it but that its pause is over; inf while some run that may be told more."""
-        return inf if self._later else max(self.until, self._spread_until)
+        if self._later:
+            return inf
+        # The next pause is twice as long, if it comes soon.
+        return max(self.until + (LONGEST_WAIT if self._wait else 0.0), self._spread_until)
 
     def at_least(self, works: object, /) -> float:
         """See `Limit.at_least`."""

@@ -174,6 +174,31 @@ async def test_where_nothing_but_refusals_comes_with_as_few_slots_as_there_may_b
     await cue.stop(drain=False, timeout=0)
 
 
+@pytest.mark.rule(26, 50)
+@pytest.mark.parametrize("number", [1, 2, 3, 20])
+@virtual
+async def test_where_work_units_have_waited_alone_the_service_does_not_begin_with_a_second_again(
+    number: int,
+) -> None:
+    calls: list[tuple[str, float]] = []
+
+    async def handler(work: runcue.Work) -> None:
+        calls.append((str(work.id), now()))
+        if now() < 200:
+            raise runcue.Throttled
+
+    async with runcue.Cue() as cue:
+        cue.task("t", uses=cue.service("api", concurrent=runcue.Adaptive(1, 10)))(handler)
+        for _ in range(number):
+            await cue.submit("t")
+    for one in {name for name, _ in calls}:
+        mine = [at for name, at in calls if name == one and at < 200]
+        waits = [after - before for before, after in pairwise(mine)]
+        assert waits == sorted(waits), "never shorter than before as long as it is refused"
+    instants = sorted({at for _, at in calls if 20 < at < 200})
+    assert len(instants) <= 8
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

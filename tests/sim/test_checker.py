@@ -753,6 +753,16 @@ KEPT: dict[str, list[Step]] = {
         ("look", 5.1),
         ("started", 5.2, "4"),
     ],
+    "a stop that cancels what a breaker holds that an unheard time-out has opened": [
+        ("wish", {"timeout": 0.5}),
+        *submitted("frail a", "frail b", "frail c"),
+        ("started", 0.0, "1"),
+        ("started", 0.0, "2"),
+        ("look", 0.4),
+        ("stopping", 0.4),
+        ("look", 0.5),
+        ("cancelled", 0.5, "3"),
+    ],
     "one that lets another one go first after two refusals": [
         *REFUSED_TWICE,
         ("look", 11.9),

@@ -62,11 +62,13 @@ class Allowances:
 
     Attributes:
         on_end: Called with an instant at which something ends that may keep work units back: to look then.
+        running: Who has started and not ended, by id.
     """
 
     def __init__(self, regimes: Mapping[str, Regime]) -> None:
         self._regimes = regimes
         self.on_end: Callable[[float], object] = lambda when: None
+        self.running: Mapping[str, Start] = {}
         self._places: dict[str, _Place] = {}
         self._budgets: dict[str, Allowance] = {
             name: one.budget for name, one in regimes.items() if one.budget is not None
@@ -118,7 +120,13 @@ class Allowances:
 
     def may_be_broken(self, now: float) -> bool:
         """Whether the breaker of something may be open."""
-        return self._may_break and any(one.failures_most for one in self._places.values())
+        return self._may_break and (
+            any(one.failures_most for one in self._places.values()) or self._timed_out(now) > 0
+        )
+
+    def _timed_out(self, now: float, but: Start | None = None) -> int:
+        """How many may have failed by a time-out of which nobody has heard yet; one of them left out."""
+        return sum(start is not but and start.is_over_time(now) for start in self.running.values())
 
     # What happens to work units.
 
@@ -242,7 +250,7 @@ class Allowances:
     def _count(self, now: float, place: _Place, service: str, start: Start | None, how: object) -> None:
         regime = self._regimes[service]
         # Else it may be open, since a time-out counts from an instant of which nobody hears.
-        is_closed = place.failures_most < regime.failures
+        is_closed = place.failures_most + self._timed_out(now, start) < regime.failures
         if how == "passed":
             if start is None:
                 # The handler of another one, which may have been anything.

@@ -68,6 +68,8 @@ class Checker:
         self._injected = Injected() if injected is None else injected
         self.observed = Observations(services, tasks, needs, proves, made, self._injected, allowances)
         self._allowances = allowances
+        if allowances is not None:
+            allowances.running = self.observed.running
         # Submitted up to date since time has passed.
         self._new: list[ObservedWork] = []
         # When time was last about to pass, and how many work units had settled by then.

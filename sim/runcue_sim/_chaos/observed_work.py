@@ -151,6 +151,11 @@ class Start:
     def __post_init__(self) -> None:
         self.begun = self.at
 
+    def is_over_time(self, now: float) -> bool:
+        """Whether its time may be over, which nobody hears of before its handler has returned."""
+        limit = self.work.timeout
+        return not self.work.is_sure or (limit is not None and now >= self.at + limit - ROUNDING)
+
 
 def broken(invariant: str, text: str, *works: ObservedWork, names: Iterable[str] = ()) -> Violation:
     """A violation.
