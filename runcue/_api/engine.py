@@ -95,8 +95,7 @@ class Engine:
         self.callbacks = Callbacks(core.holds, self.warnings)
         # The core is there before anybody can be asked.
         callbacks = self.callbacks
-        throttling = Throttling(core, callbacks.retrying, callbacks.failures, callbacks.door)
-        core.decide, core.goes_on_at = throttling.decide, throttling.goes_on_at
+        core.decide = Throttling(core, callbacks.retrying, callbacks.failures, callbacks.door).decide
         self.registry = Registry(core, register)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
         self.executors = Executors(run_in, core.threads, max_processes, dispatcher.turns.wake)

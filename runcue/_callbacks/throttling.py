@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from itertools import chain, islice
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -31,6 +30,7 @@ from runcue._model.texts import listed, seconds_in_words
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
+from runcue._scheduling.giving_way import others_come, refused_in_a_row
 from runcue._scheduling.run_queue import RunQueue
 
 if TYPE_CHECKING:
@@ -43,17 +43,8 @@ _NO_TIME: Final = 0.0
 _UP_TO_THE_LONGEST: Final = 10
 """So often it is doubled at the most."""
 
-_LOOKED_AT: Final = 16
-_RETURNING: Final = 1000
-"""So many of each line are looked at to see whether another one could go first, and of those that were put back."""
-
-_ROUNDING: Final = 1e-6
-
 _SHOWN: Final = 3
 """Who is refused so often in a row, while others are served, is refused for a reason of its own: by chance few are."""
-
-_AFTER_PROBE: Final = 1.0
-"""While the probe runs it is looked so often whether it has passed, by those who let others go first."""
 
 
 class _Claim(NamedTuple):
@@ -164,57 +155,14 @@ class Throttling:
         is_same = often >= _SHOWN and so_far.service == service.name
         if not is_same or throttle is None or throttle.served_at <= so_far.since:
             return 0.0
-        if not self._others_come(service, ended.work, often, at):
+
+        def is_better(other: Work) -> bool:
+            return refused_in_a_row(other, service) < often
+
+        if not others_come(self._core, service, ended.work, is_better, at):
             return 0.0
         longer = (at - ended.now) * 2.0 ** (min(often, _UP_TO_THE_LONGEST) - _SHOWN + 1)
         return min(longer, service.max_pause, service.max_throttled - so_far.waited)
-
-    def goes_on_at(self, work: Work, now: float) -> float:
-        """When a work unit goes on that was put back, and whose instant has come: now, or later if others go first.
-
-        Otherwise one that is refused each time would be the probe each time, and nobody else would start.
-        """
-        attempts = work._attempts
-        if attempts is None or not attempts.again.throttles.gives_way:
-            return now
-        at = self._goes_on_at(work, attempts.again, now)
-        if at > now:
-            attempts.again = attempts.again._replace(at=at)
-        return at
-
-    def _goes_on_at(self, work: Work, again: Again, now: float) -> float:
-        name, often = again.throttles.service, again.throttles.in_a_row
-        run_queue: RunQueue = work._task.run_queue
-        # With limits for each key there are two of that name.
-        used = (
-            one for one in run_queue.services_for(work) if one.name == name and _throttle_of(one) is not None
-        )
-        service = next(used, None)
-        throttle = None if service is None else _throttle_of(service)
-        if service is None or throttle is None:
-            return now
-        is_probed = throttle.is_probed(now)
-        if not throttle.closed:
-            return now
-        if now < throttle.until:
-            return throttle.until
-        if is_probed:
-            return now + _AFTER_PROBE
-        # Once for each pause: who could have gone first may not be able to start.
-        if again.at > throttle.until or not self._others_come(service, work, often, now):
-            return now
-        return now + _nth_wait(often)
-
-    def _others_come(self, service: Service, work: Work, often: int, at: float) -> bool:
-        """Whether there are others whom a service has refused less often, one of whom can be its next probe."""
-        returning = self._core.returning
-        due = (one for one in islice(returning, _RETURNING) if returning.when(one) <= at + _ROUNDING)
-        return any(
-            one is not work
-            and _refused_in_a_row(one, service) < often
-            and service in one._task.run_queue.services_for(one)
-            for one in chain(self._core.run_queues.first_that_use(service, _LOOKED_AT), due)
-        )
 
     def _claim_of(self, ended: FailedAttempt) -> _Claim | None:
         """Whose server has refused an attempt, if one has. Of a group of exceptions, all members have to say so.
@@ -338,15 +286,6 @@ def _is_probe(service: Service, ended: FailedAttempt) -> bool:
     return throttle is not None and throttle.is_probe(ended.now, ended.run or ended.work)
 
 
-def _refused_in_a_row(work: Work, service: Service) -> int:
-    """How often a service has refused a work unit in a row."""
-    attempts = work._attempts
-    again = None if attempts is None else attempts.again
-    if again is None or not again.is_throttled or again.throttles.service != service.name:
-        return 0
-    return again.throttles.in_a_row
-
-
 def _refund(ended: FailedAttempt) -> None:
     """An attempt that was refused has taken nothing of any budget."""
     run = ended.run or ended.work
@@ -382,12 +321,9 @@ def _so_far(ended: FailedAttempt) -> Throttles:
 
 def _nth_wait(in_a_row: int) -> float:
     """Seconds until a work unit comes back alone that was refused so often in a row, where nobody says for how long."""
-    from runcue._limits.throttle import doubled  # noqa: PLC0415 - likewise
+    from runcue._limits.throttle import nth_wait  # noqa: PLC0415 - likewise
 
-    wait = 0.0
-    for _ in range(min(in_a_row, _UP_TO_THE_LONGEST)):
-        wait = doubled(wait)
-    return wait
+    return nth_wait(in_a_row)
 
 
 def _seconds(answer: Any) -> float | None:

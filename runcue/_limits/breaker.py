@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from math import inf, nextafter
 from typing import TYPE_CHECKING, Any, Never
+from weakref import WeakSet
 
 from runcue._model.checks import positive_int, says_what_it_takes
 from runcue._model.rate import parse_duration
@@ -93,16 +94,18 @@ class BreakerLimit(Limit):
         until: While it is open, when one is let through; else -inf.
         probe: The one that was.
         failures: How many attempts have failed in a row.
+        tried: Those that were let through since it has opened, and have failed.
     """
 
     kind = "breaker"
-    __slots__ = ("_failed_at", "_last", "_probe_returned", "breaker", "failures", "probe", "until")
+    __slots__ = ("_failed_at", "_last", "_probe_returned", "breaker", "failures", "probe", "tried", "until")
 
     def __init__(self, breaker: Breaker) -> None:
         self.breaker = breaker
         self.until = -inf
         self.failures = 0
         self.probe: Work | None = None
+        self.tried = WeakSet[Work]()
         self._probe_returned = False
         self._failed_at = -inf
         self._last = ""
@@ -127,6 +130,7 @@ class BreakerLimit(Limit):
             if how == "passed":
                 self.close()
             elif isinstance(how, BaseException):
+                self.tried.add(run)
                 self._open(now, how)
         elif how == "passed":
             self.failures = 0
@@ -150,6 +154,7 @@ class BreakerLimit(Limit):
         """Let all pass, and count anew."""
         self.until = -inf
         self.failures = 0
+        self.tried.clear()
         self._dismiss_probe()
 
     def _dismiss_probe(self) -> None:
@@ -162,10 +167,13 @@ class BreakerLimit(Limit):
             return True
         if now < self.until:
             return False
-        probe = self.probe
-        if probe is not None and (self._probe_returned or probe.cancelled):
+        return not self.is_probed()
+
+    def is_probed(self) -> bool:
+        """Whether one that was let through runs. One that was cancelled is replaced."""
+        if self.probe is not None and (self._probe_returned or self.probe.cancelled):
             self._dismiss_probe()
-        return self.probe is None
+        return self.probe is not None
 
     def next_room(self, now: float, work: Work, /) -> float:
         """See `Limit.next_room`."""

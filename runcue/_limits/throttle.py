@@ -22,11 +22,14 @@ from runcue._model.texts import seconds_in_words
 from runcue._model.work import Work
 from runcue.abc import Limit
 
-__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "Throttle", "doubled"]
+__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "Throttle", "doubled", "nth_wait"]
 
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 60.0
 """Seconds of a pause of which nobody has said how long it is: of the first one, and at the most."""
+
+_UP_TO_THE_LONGEST: Final = 10
+"""So often it is doubled at the most."""
 
 _SPREAD: Final = 0.1
 _MOST_SPREAD: Final = 5.0
@@ -45,6 +48,11 @@ have passed: what is refused without an answer of a server takes no time."""
 def doubled(wait: float) -> float:
     """The pause after one of so many seconds, of which nobody has said how long it is; 0: there was none."""
     return min(max(FIRST_WAIT, 2 * wait), LONGEST_WAIT)
+
+
+def nth_wait(number: int) -> float:
+    """The last of so many pauses in a row of which nobody has said how long they are."""
+    return min(FIRST_WAIT * 2.0 ** min(number - 1, _UP_TO_THE_LONGEST), LONGEST_WAIT)
 
 
 class Throttle(Limit):

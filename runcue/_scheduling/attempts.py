@@ -1,7 +1,7 @@
 """What the end of an attempt means: a failed one goes in, "settle so" or "again at this instant" comes out.
 
-Lives here: that outcome, the two decisions and who decides, or lets go on, unless somebody else was named. An attempt
-that succeeds is never asked about: it settles at once, and pays for none of this.
+Lives here: that outcome, the two decisions and who decides unless somebody else was named. An attempt that succeeds is
+never asked about: it settles at once, and pays for none of this.
 
 Must not know: how a decision is carried out (the core puts back, the dispatcher settles), clocks.
 """
@@ -15,7 +15,7 @@ from runcue._model.attempts import Again
 from runcue._model.phases import FAILED
 from runcue._model.work import Work
 
-__all__ = ["Decide", "FailedAttempt", "Settle", "at_once", "settle_failed"]
+__all__ = ["Decide", "FailedAttempt", "Settle", "settle_failed"]
 
 
 class FailedAttempt(NamedTuple):
@@ -58,8 +58,3 @@ Decide: TypeAlias = Callable[[FailedAttempt], Settle | Again]
 def settle_failed(ended: FailedAttempt) -> Settle | Again:
     """The decision of those that have only one attempt."""
     return Settle(FAILED, ended.error)
-
-
-def at_once(work: Work, now: float) -> float:
-    """When a work unit goes on whose instant has come, of those that let nobody go first."""
-    return now

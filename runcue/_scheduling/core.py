@@ -39,7 +39,7 @@ from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.ageing import AgeLine, Stall
 from runcue._scheduling.appointments import Appointments
-from runcue._scheduling.attempts import Decide, at_once, settle_failed
+from runcue._scheduling.attempts import Decide, settle_failed
 from runcue._scheduling.coalescing import part
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
@@ -125,7 +125,7 @@ class Core:
         self.submitted = self.settlements = self.proving = 0
         # Advances when something settles and whenever the loop has turned: a yes of a gate holds for one.
         self.generation = 0
-        self.decide, self.goes_on_at = decide, at_once
+        self.decide = decide
         # Pending work units by age, for those who fail or warn about what is pending for too long; None if nobody does.
         self.timeouts = None if pending_timeout is None else AgeLine(pending_timeout, self.pending)
         self.warnings = None if pending_warn_after is None else AgeLine(pending_warn_after, self.pending)

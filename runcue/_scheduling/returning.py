@@ -15,6 +15,7 @@ from runcue._model.phases import NEW, NOT_DUE, RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.coalescing import all_that_come_again
 from runcue._scheduling.core import Core
+from runcue._scheduling.giving_way import goes_on_at
 
 __all__ = ["put_back", "take_back"]
 
@@ -51,7 +52,7 @@ def take_back(core: Core, now: float, most: float = inf) -> int:
     taken = 0
     while taken < most and (work := core.returning.pop_due(now)) is not None:
         taken += 1
-        if (at := core.goes_on_at(work, now)) > now:  # others go first
+        if (at := goes_on_at(core, work, now)) > now:  # others go first
             core.returning.set(work, at)
             continue
         core.move(work, NEW)

@@ -127,3 +127,170 @@ async def test_a_probe_that_is_refused_lets_another_one_go_first_and_that_passes
     server = Server(lambda n: n == 0 and len(server.calls) < 4, 10.0)
     await finished(server, 2, concurrent=1)
     assert server.calls == [(0, 0.0), (0, 10.5), (1, 21.0), (0, pytest.approx(23.0))]
+
+
+async def gate_of_others(work: runcue.Work) -> bool:
+    await asyncio.sleep(0.3)
+    return True
+
+
+@pytest.mark.parametrize("hindrance", ["none", "gate", "never ready", "other service"])
+@virtual
+async def test_others_that_cannot_start_hold_it_up_for_a_moment_alone(hindrance: str) -> None:
+    server = Server(lambda n: n == 0 and len(server.calls) < 4, 10.0)
+    cue = runcue.Cue()
+    api, full = cue.service("api", concurrent=2), cue.service("full", concurrent=1)
+    cue.task("t", uses=api)(server)
+    cue.task("u", uses=[api, full] if hindrance == "other service" else api)(server)
+    if hindrance == "gate":
+        cue.is_ready(task="u")(gate_of_others)
+    if hindrance == "never ready":
+        cue.is_ready(task="u")(lambda work: False)
+
+    @cue.task("long", uses=full)
+    async def long() -> None:
+        await asyncio.sleep(100)
+
+    async with cue:
+        await cue.submit("long")
+        mine = await cue.submit("t", {"n": 0})
+        await asyncio.sleep(1)
+        other = await cue.submit("u", {"n": 1})
+        await mine
+        other.cancel()
+    calls = [at for n, at in server.calls if n == 0]
+    assert calls[1] == pytest.approx(10.5)
+    assert calls[2] < 21.0 + 10.5 + 5
+    assert len(calls) == 4 - sum(n == 1 for n, _ in server.calls[:3])
+
+
+@virtual
+async def test_who_lets_a_probe_go_first_that_is_cancelled_goes_on() -> None:
+    calls: list[tuple[int, float]] = []
+
+    async def handler(n: int) -> None:
+        calls.append((n, now()))
+        await asyncio.sleep(0.5)
+        if n == 0 and len(calls) < 3:
+            raise runcue.Throttled(10)
+        if n == 1:
+            await asyncio.sleep(1000)
+
+    cue = runcue.Cue()
+    cue.task("t", uses=cue.service("api", concurrent=2))(handler)
+    async with cue:
+        mine = await cue.submit("t", {"n": 0})
+        await asyncio.sleep(1)
+        other = await cue.submit("t", {"n": 1})
+        await asyncio.sleep(20.5)
+        assert calls == [(0, 0.0), (0, 10.5), (1, 21.0)]
+        other.cancel()
+        await mine
+        assert now() < 25
+
+
+@virtual
+async def test_resume_lets_who_stays_away_go_on_at_once() -> None:
+    server = Server(lambda n: n == 0, 30.0)
+    cue = runcue.Cue()
+    api = cue.service("api", concurrent=1)
+    cue.task("t", uses=api)(server)
+    async with cue:
+        mine = await cue.submit("t", {"n": 0})
+        for n in range(1, 200):
+            await cue.submit("t", {"n": n})
+        await asyncio.sleep(95)
+        assert [n for n, _ in server.calls].count(0) == 3
+        api.pause(5)
+        server.until["a"] = 0.0
+        api.resume()
+        await asyncio.sleep(1)
+        assert [n for n, _ in server.calls].count(0) == 4
+        mine.cancel()
+
+
+@virtual
+async def test_a_stop_waits_for_who_stays_away() -> None:
+    server = Server(lambda n: n == 0 and len(server.calls) < 15, 10.0)
+    cue = runcue.Cue()
+    cue.task("t", uses=cue.service("api", concurrent=1))(server)
+    cue.start()
+    for n in range(20):
+        await cue.submit("t", {"n": n})
+    await asyncio.sleep(35)
+    summary = await cue.stop()
+    assert summary.counts["completed"] == 20
+    assert not summary.left
+
+
+FOR_EVER = runcue.Retry(-1, wait_initial=1, wait_max=1, wait_jitter=0)
+
+
+@pytest.mark.rule(50)
+@pytest.mark.parametrize("bad", [{0}, {0, 1}, {3}, {0, 1, 2, 3}])
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("keyed", [False, True])
+@virtual
+async def test_one_that_fails_each_time_does_not_keep_a_breaker_open(
+    bad: set[int], slots: int, keyed: bool
+) -> None:
+    served: dict[int, float] = {}
+
+    async def handler(n: int) -> None:
+        await asyncio.sleep(0.5)
+        if n in bad or now() < 30:
+            raise ConnectionError("no")
+        served[n] = now()
+
+    cue = runcue.Cue()
+    options = {"per": lambda n: "all"} if keyed else {}
+    cue.task("t", uses=cue.service("api", concurrent=slots, breaker=runcue.Breaker(3, 20), **options))(
+        handler
+    )
+    async with cue:
+        handles = [await cue.submit("t", {"n": n}, retry=FOR_EVER) for n in range(20)]
+        for n, handle in enumerate(handles):
+            if n not in bad:
+                await handle
+        for handle in handles:
+            handle.cancel()
+    assert min(served.values()) < 45 + 20 * len(bad), "each of them is let through once at the most"
+
+
+@pytest.mark.rule(50)
+@virtual
+async def test_one_that_is_alone_behind_a_breaker_is_let_through_when_the_cooldown_is_over() -> None:
+    calls: list[float] = []
+
+    async def handler(work: runcue.Work) -> None:
+        calls.append(now())
+        if len(calls) < 6:
+            raise ConnectionError("no")
+
+    cue = runcue.Cue()
+    cue.task("t", uses=cue.service("api", breaker=runcue.Breaker(1, 20)), retry=FOR_EVER)(handler)
+    async with cue:
+        await cue.submit("t")
+    assert calls == [0, 20, 40, 60, 80, 100]
+
+
+@pytest.mark.rule(50)
+@virtual
+async def test_who_would_come_too_late_behind_a_breaker_lets_nobody_go_first() -> None:
+    calls: list[tuple[int, float]] = []
+
+    async def handler(n: int) -> None:
+        calls.append((n, now()))
+        await asyncio.sleep(0.5)
+        raise ConnectionError("no")
+
+    cue = runcue.Cue()
+    policy = runcue.Retry(-1, wait_initial=1, wait_max=1, wait_jitter=0, timeout=41.5)
+    cue.task("t", uses=cue.service("api", concurrent=1, breaker=runcue.Breaker(1, 20)), retry=policy)(handler)
+    cue.on_failure(lambda work, error: None)
+    async with cue:
+        await cue.submit("t", {"n": 0})
+        await cue.submit("t", {"n": 1})
+        await cue.drain()
+    assert calls[:2] == [(0, 0.0), (0, 20.5)]
+    assert (0, 41.0) in calls, "a second later it would have been too late"

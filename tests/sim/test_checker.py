@@ -755,12 +755,12 @@ KEPT: dict[str, list[Step]] = {
     ],
     "a stop that cancels what a breaker holds that an unheard time-out has opened": [
         ("wish", {"timeout": 0.5}),
+        ("slots", "fragile", 2),
         *submitted("frail a", "frail b", "frail c"),
         ("started", 0.0, "1"),
         ("started", 0.0, "2"),
         ("look", 0.4),
         ("stopping", 0.4),
-        ("look", 0.5),
         ("cancelled", 0.5, "3"),
     ],
     "one that lets another one go first after two refusals": [

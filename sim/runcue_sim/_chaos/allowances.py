@@ -20,6 +20,7 @@ from runcue_sim._chaos.regimes import Allowance, Regime
 Objection: TypeAlias = tuple[str, str] | None
 
 _MEMORY: Final = 200
+_WHILE: Final = 1.0 + ROUNDING
 
 
 @dataclass(slots=True, eq=False)
@@ -292,7 +293,9 @@ class Allowances:
             if now < max(self._halted.get(name, -inf), self._halted.get(service, -inf)):
                 return True
             place = self._places.get(name)
-            if place is not None and self._keeps(now, place, service, is_busy=bool(inside[name])):
+            # Who has failed lets others go first for a second, who may be unable to start.
+            since = now - _WHILE if work.tried else now
+            if place is not None and self._keeps(since, place, service, is_busy=bool(inside[name])):
                 return True
         # Who waits for a budget is not passed by those who take what it will need, of whatever service.
         return self._counts and any(
