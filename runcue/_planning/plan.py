@@ -19,6 +19,7 @@ from runcue._explain.time_words import clock_in_words
 from runcue._explain.why_stale import what_differs
 from runcue._model.texts import error_words, how_many, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
+from runcue._planning.lanes import LaneLink
 
 __all__ = ["Cycle", "Plan", "PlannedWork", "ServiceTime"]
 
@@ -58,6 +59,9 @@ _REASONS: Final = {
     "far upstream": "input {one} is to be made by {producer}; that is blocked in the end by {root}",
     "cycle": "input {one} is to be made by {producer}, which waits for it in a cycle",
     "behind cycle": "input {one} is to be made by {producer}; that is blocked in the end by the cycle with {root}",
+    "upstream, lane": "it comes after {producer} in {one}; that is blocked in the end by {root}",
+    "cycle, lane": "it comes after {producer} in {one}, which waits for it in a cycle",
+    "behind cycle, lane": "it comes after {producer} in {one}; that is blocked in the end by the cycle with {root}",
     # And what it joins.
     "joins": "{producer} makes the same",
 }
@@ -117,6 +121,8 @@ class PlannedWork:
     def reason(self) -> str:
         """Why it is where it is, as part of a sentence."""
         kind, one, other, producer = self._because
+        if isinstance(one, LaneLink):
+            kind = f"{kind}, lane"
         form = _REASONS.get(kind)
         if form is None:
             return shortened(what_differs(self._work, kind, one, other, self._known))
@@ -153,7 +159,7 @@ class Cycle:
 
     Attributes:
         works: In the order in which one makes what the next one needs; the last makes what the first needs.
-        artifacts: What each of them makes for the next.
+        artifacts: What each of them makes for the next, or the lane in which it comes before that one.
     """
 
     works: tuple[PlannedWork, ...]
@@ -164,7 +170,9 @@ class Cycle:
         if len(names) == 1:
             return shortened(f"{names[0]} needs {words_of(self.artifacts[0])}, which only it makes")
         links = [
-            f"{name} makes {words_of(one)} for {after}"
+            f"{name} comes before {after} in {one}"
+            if isinstance(one, LaneLink)
+            else f"{name} makes {words_of(one)} for {after}"
             for name, one, after in zip(names, self.artifacts, [*names[1:], names[0]], strict=True)
         ]
         left = len(links) - _LINKS_SHOWN

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import StandInFlags
-from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateWork, RuncueError
 from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.phases import JOINED, RUNNING, SETTLED
@@ -27,7 +26,9 @@ from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._planning.forecast import Because, Forecaster, Verdict
 from runcue._planning.instants import Instants
+from runcue._planning.lanes import PlannedLanes
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
+from runcue._planning.stand_ins import stand_in_of
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
 from runcue._registration.submission import overrides_of, params_for
@@ -120,6 +121,7 @@ class _Planner:
         self._held: dict[Work, list[int]] = {}
         # By folder, who makes something in it anew: the first that does so for sure, and the first that may.
         self._anew_in: dict[str, dict[int, Work]] = {}
+        self._lanes = PlannedLanes()
         self._forecaster = Forecaster(self._dependencies, core.dependencies)
         # Those that lead, by the number that each has as its `_seq`; the other lists go by it, too.
         self._works: list[Work] = []
@@ -176,36 +178,23 @@ class _Planner:
             declared = work._declared
             if phase == JOINED and declared is not None and declared.leader is not None:
                 if declared.leader._phase < RUNNING:
-                    twin = self._twin_of(work)
+                    twin = stand_in_of(work)
                     leader = twins.get(declared.leader)  # the leader was submitted before
                     self._joined.append(PlannedWork(twin, ("joins", None, None, leader)))
                 continue
-            twins[work] = twin = self._twin_of(work)
+            twins[work] = twin = stand_in_of(work)
+            self._lanes.stand_alone(twin)
             self._instants.note_known(twin, work)
             self._add(twin, None)
             if phase == RUNNING:
                 self._fates[twin._seq] = _CHANGES
-
-    @staticmethod
-    def _twin_of(work: Work) -> Work:
-        twin = work._stand_in()
-        declared = work._declared
-        if declared is not None:
-            twin._declared = own = Declaration(declared.inputs, declared.outputs, declared.fresh)
-            own.makes, own.needs, own.files = declared.makes, declared.needs, declared.files
-            if declared.key is not None:
-                own.key = declared.key
-            if declared.forced:
-                own.forced = True
-            if declared.fault is not None:
-                own.fault = declared.fault
-        return twin
 
     def _add(self, work: Work, number: int | None) -> None:
         work._seq = len(self._works)
         self._works.append(work)
         self._numbers.append(number)
         self._fates.append(_OPEN)
+        self._lanes.add(work)
         if work._declared is not None and not self._instants.stands_aside(work, self._dependencies):
             self._dependencies.enter(work, work._declared)
 
@@ -241,6 +230,7 @@ class _Planner:
             work._overrides = overrides
             self._prioritised |= overrides.priority is not None
         self._registry.look_up(work, self.flags, overrides)
+        self._lanes.stand_alone(work)
         return work
 
     def _links(self) -> tuple[dict[int, list[int]], list[int]]:
@@ -256,6 +246,10 @@ class _Planner:
                     if producer._phase != RUNNING:
                         users.setdefault(producer._seq, []).append(work._seq)
                         missing[work._seq] += 1
+        for work, ahead in self._lanes.links():
+            if ahead._phase != RUNNING:
+                users.setdefault(ahead._seq, []).append(work._seq)
+                missing[work._seq] += 1
         return users, missing
 
     def _has_folders(self) -> bool:
@@ -354,7 +348,8 @@ class _Planner:
             for producer in self._producers_of(artifact, work):
                 if producer._seq in dependencies:
                     return artifact, producer
-        return None, None
+        ahead = self._lanes.ahead_of(work)
+        return (None if ahead is None else self._lanes.link_of(work)), ahead
 
     def _producers_of(self, artifact: Any, work: Work) -> Iterator[Work]:
         """The others that make what a work unit needs, or a folder around it; of a link, also what it leads to."""
@@ -371,6 +366,8 @@ class _Planner:
         """Who makes what a work unit needs and waits for."""
         for artifact in work.inputs:
             yield from self._producers_of(artifact, work)
+        if (ahead := self._lanes.ahead_of(work)) is not None:
+            yield ahead
 
     def _cycle(self, cycle: list[int], planned: Mapping[int, PlannedWork]) -> Cycle:
         first = cycle.index(min(cycle))
@@ -383,6 +380,10 @@ class _Planner:
 
     def _check(self, work: Work) -> None:
         declared = work._declared
+        if (ahead := self._lanes.ahead_of(work)) is not None and self._fates[ahead._seq] == _NEVER:
+            self._roots[work._seq] = root = self._roots.get(ahead._seq, ahead)
+            self._block(work, ("upstream", self._lanes.link_of(work), root, ahead))
+            return
         if declared is None:
             self._enter(work, self._forecaster.now(work))
             return
