@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))  # a program knows its own folder only
 
 from benchmarks.adaptive import l5  # noqa: E402
 from benchmarks.artifacts import a1, a2, a3, a5  # noqa: E402
+from benchmarks.clusters import h5  # noqa: E402
 from benchmarks.crowds import p2, p3  # noqa: E402
 from benchmarks.edges import a8  # noqa: E402
 from benchmarks.fidelity import s3  # noqa: E402
@@ -79,6 +80,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "H2b": h2b,
     "H3": h3,
     "H4": h4,
+    "H5": h5,
     "L3": l3,
     "L4": l4,
     "L5": l5,
