@@ -2,9 +2,9 @@
 """What the suite does, for longer: `python3 dev.py torture`.
 
 What lives here: running each property in a process of its own, one line for each; each attack on each event loop;
-2,000 kills of makers of files and 500 of the PDF pipeline; and the soak of a million works. What the properties are
-stands in `tests/property`, what is attacked in `tests/attacks`, what a kill may leave behind in
-`tests/artifacts/test_files_kill.py` and `tests/examples/test_pdf_pipeline_kill.py`.
+2,000 kills of makers of files, 500 of the PDF pipeline, 100 of Dask's workers; and the soak of a million works. What the
+properties are stands in `tests/property`, what is attacked in `tests/attacks`, what a kill may leave behind in
+`tests/artifacts/test_files_kill.py`, `tests/examples/test_pdf_pipeline_kill.py`, `tests/executors/test_dask_kill.py`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ KILLS = 2_000
 KILLERS = {
     "makers of files": ("tests/artifacts/test_files_kill.py", 1),
     "the PDF pipeline": ("tests/examples/test_pdf_pipeline_kill.py", 4),
+    "workers of a Dask cluster": ("tests/executors/test_dask_kill.py", 20),
 }
-"""Programs that kill, and how many times fewer kills each of them gets: a life of the pipeline takes longer."""
+"""Programs that kill, and how many times fewer kills each gets: a life of the pipeline, or a start of a worker, takes
+longer."""
 
 SOAK = 1_000_000
 SOAK_KEEP = 10_000
@@ -204,7 +206,7 @@ def main() -> int:
         "--kills",
         type=int,
         default=KILLS,
-        help="of makers of files, and a quarter as many of the PDF pipeline; 0 for none (default: %(default)s)",
+        help="of makers of files, and fewer of others; 0 for none (default: %(default)s)",
     )
     parser.add_argument(
         "--attacks",

@@ -159,6 +159,7 @@ class DaskPool(Executor):
         try:
             # No loop of what the policy says: that may be one without time, or without what Dask needs.
             with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.get_loop().set_exception_handler(_complain)
                 runner.run(self._live())
         except BaseException as error:
             fault = error
@@ -352,6 +353,12 @@ class _Session:
     def _tell(self) -> None:
         self._counted(sum(worker.threads for worker in self._workers.values()))
         self._news.set()
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell what nobody has waited for, but not of what Dask has left behind where a worker was lost."""
+    if not type(context.get("exception")).__module__.startswith("distributed"):
+        loop.default_exception_handler(context)
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
