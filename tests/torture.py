@@ -2,8 +2,8 @@
 """What the suite does, for longer: `python3 dev.py torture`.
 
 What lives here: running each property in a process of its own, one line for each; each attack on each event loop;
-2,000 kills of makers of files, 500 of the PDF pipeline, 100 of Dask's workers; and the soak of a million works. What the
-properties are stands in `tests/property`, what is attacked in `tests/attacks`, what a kill may leave behind in
+2,000 kills of makers of files, 500 of the PDF pipeline, 100 of Dask's workers; and the soak of a million works. What
+the properties are stands in `tests/property`, what is attacked in `tests/attacks`, what a kill may leave behind in
 `tests/artifacts/test_files_kill.py`, `tests/examples/test_pdf_pipeline_kill.py`, `tests/executors/test_dask_kill.py`.
 """
 

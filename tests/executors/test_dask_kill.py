@@ -48,7 +48,9 @@ async def kill_workers(folder: Path, kills: int, luck: random.Random) -> str:
                 await asyncio.sleep(luck.uniform(0.0, 2 * TAKES))
                 if left and executor.workers == WORKERS:
                     left -= 1
-                    cluster.workers.pop(luck.randrange(len(cluster.workers))).kill()
+                    victim = cluster.workers.pop(luck.randrange(len(cluster.workers)))
+                    victim.kill()
+                    victim.wait()
                     cluster.add_worker()
                 elif left:
                     # Until the new one is there.
