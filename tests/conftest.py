@@ -71,6 +71,8 @@ RULES = {
     51: "one of a lane at a time, in order; what holds up its first holds up it alone",
     52: "lanes go by the highest priority in them; different ones never join; waits against their order are deadlocks",
     53: "by depth, what was begun is finished first",
+    54: "where handlers run is a value: the loop, threads, pools, executors; cancelled as far as that can be done",
+    55: "a handler elsewhere sees a picture of its work unit; what it writes and spends counts here",
     56: "processes of the cue's own: one call at a time, killed as a whole, and no neighbour's business",
     57: "a process finds what its program has, and imports the main program for its own handlers alone",
     58: "a command is a handler: values are quoted, outputs published, and nothing of it goes on that nobody waits for",

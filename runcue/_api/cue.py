@@ -62,7 +62,7 @@ from runcue._model.task import Task
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Work
 from runcue._registration.declarations import without_return
-from runcue._registration.executors import RunIn, check_initializer, check_run_in
+from runcue._registration.executors import Elsewhere, RunIn, check_initializer, check_run_in
 from runcue._registration.submission import overrides_of, params_for, params_of_call, take_over
 from runcue._registration.tasks import TaskDescription, with_handler
 from runcue.abc import Freshness, Limit, Observer
@@ -168,7 +168,7 @@ class Cue:
         recheck: bool = True,
         id_prefix: str | None = None,
         max_pending: int | None = None,
-        run_in: RunIn | None = None,
+        run_in: Elsewhere | None = None,
         order: Literal["submission", "depth"] = "submission",
     ) -> None:
         recheck = yes_or_no(recheck, "recheck")
@@ -435,7 +435,7 @@ class Cue:
             load=load,
         )
         which = f"task {described.name!r}" if described.name else "a task"
-        check_run_in(run_in, f"run_in of {which}")
+        check_run_in(run_in, f"run_in of {which}", loop=True)
         check_initializer(initializer, f"initializer of {which}")
         return register(name) if callable(name) else register  # a bare @cue.task
 

@@ -36,7 +36,7 @@ from runcue._lifecycle.unstopped import Unstopped
 from runcue._model.checks import is_one_of
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import words_of
-from runcue._registration.executors import Executors, RunIn
+from runcue._registration.executors import Elsewhere, Executors
 from runcue._registration.registry import Registry
 from runcue._registration.services import Services
 from runcue._scheduling.core import Core
@@ -83,7 +83,7 @@ class Engine:
         core: Core,
         ended: Callable[[], None],
         register: Callable[[Any], object],
-        run_in: RunIn | None,
+        run_in: Elsewhere | None,
         *,
         max_processes: int,
         recheck: bool,

@@ -388,7 +388,7 @@ class Intake:
         # Now, as the params are taken over now: it says what this work unit is.
         task = work._task
         declared = self._registry.look_up(work, self._dispatcher.flags, overrides)
-        if task.checks_calls:
+        if task.checks_calls and not self._dispatcher.hand_off.pretends:
             task.calls = task.calls if task.calls.check(work) else None
             task.checks_calls = False
             look_at_cost(task)

@@ -26,6 +26,7 @@ from runcue._callbacks.pauses import (
 )
 from runcue._model.attempts import GiveUp, RetryLater, Throttled
 from runcue._model.callables import is_runcues, located
+from runcue._model.checks import is_async
 from runcue._model.no_answers import NEVER_RUN
 from runcue._model.phases import COMPLETED, FAILED
 from runcue._model.texts import in_one_line, listed
@@ -166,7 +167,11 @@ class Door:
         task = work._task
         if task.executor is None:
             what = f"The handler of task {task.name!r}, {located(task.handler)},"
-            advice = "make it a plain `def`, which runs in a thread, or await what it waits for"
+            advice = (
+                "make it a plain `def`, which runs in a thread, or await what it waits for"
+                if is_async(task.handler)
+                else 'leave run_in="loop" out: then it runs in a thread'
+            )
         else:
             what = f"What the handler of task {task.name!r}, {located(task.handler)}, returned to be awaited"
             advice = "do that part in the handler itself, which runs elsewhere, or await what it waits for"

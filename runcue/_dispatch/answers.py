@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
-from typing import Any
+from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.door import BLOCKS_AFTER
 from runcue._dispatch.commits import commit_at_once
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.turns import Turns
@@ -23,7 +24,10 @@ from runcue._model.errors import HandlerExited, is_a
 from runcue._model.texts import message_of, words_of
 from runcue._model.work import Work
 
-__all__ = ["Answers"]
+__all__ = ["SEND_LESS", "Answers"]
+
+SEND_LESS: Final = "send less to and fro between processes: the path of a file in place of what is in it, say"
+"""What to do about what takes long to pickle."""
 
 
 class Answers:
@@ -73,7 +77,11 @@ class Answers:
             if type(run) is CallRun:
                 run.goes_on = False
                 if succeeded:
+                    began = self._turns.now()
                     said = work._task.calls.conclude(work, outcome)
+                    if (ended := self._turns.now()) - began > BLOCKS_AFTER:
+                        what = f"Unpickling what the handler of task {work.task!r} has returned"
+                        self._callbacks.door.blocked(what, began, ended, SEND_LESS, work)
                     succeeded, outcome, final = said.succeeded, said.outcome, said.final
                     if said.entered is None:
                         # On another machine: its tokens count from the end.

@@ -19,7 +19,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.forks import FORKS, leave
 from runcue._callbacks.listeners import Listeners
-from runcue._dispatch.answers import Answers
+from runcue._dispatch.answers import SEND_LESS, Answers
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.closed_loops import is_being_closed
 from runcue._dispatch.commits import commit_before
@@ -120,6 +120,11 @@ class HandOff:
         """Have this one run everything, instead of all others: nothing is done, it is only pretended."""
         self._stand_in = executor
         self._executors = {id(executor): executor}
+
+    @property
+    def pretends(self) -> bool:
+        """Whether nothing is done."""
+        return self._stand_in is not None
 
     def check_free(self) -> None:
         """Check that no other started cue uses the executors of this one.
@@ -228,6 +233,8 @@ class HandOff:
             given = submit(work, run or run_handler, context.copy(), stamped=stamped)
             if FORKS.number != forks:
                 leave(None)
+            if calls is not None:
+                run.goes_on = True
             if given is not None:
                 _at_once(given, f"submit() of {words_of(executor)}")
             if self._not_ours and (ended := self._turns.now()) - now > BLOCKS_AFTER:
@@ -244,10 +251,13 @@ class HandOff:
 
     def _pack(self, work: Work, run: CallRun) -> None:
         """Make the call of a handler ready, and what it is about to make."""
+        began = self._turns.now()
         if work._declared is not None and work._declared.files:
             mark(work)
         run.payload = work._task.calls.pack(work)
-        run.goes_on = True
+        if (ended := self._turns.now()) - began > BLOCKS_AFTER:
+            what = f"Pickling the params of task {work.task!r}"
+            self._callbacks.door.blocked(what, began, ended, SEND_LESS, work)
 
     def _wait_for_thread(self, run_queue: RunQueue, retry_at: float) -> None:
         """Let nothing start on a run queue until a handler has returned, or it can be tried again."""

@@ -267,13 +267,16 @@ def _way_to_more(service: Service, users: Iterable[Work]) -> str:
     own = any(service.name in work._task.services for work in users)
     if own:
         return "concurrent="
+    if service.name != "processes" and any(hasattr(work._task.executor, "workers") for work in users):
+        return "more workers"
     return f"Cue(max_{'processes' if service.name == 'processes' else 'threads'}=)"
 
 
 def _end(holding: Holding) -> str:
     """How to be rid of a handler that takes too long."""
     work = holding.oldest
-    if work._task.executor is None:
+    executor = work._task.executor
+    if executor is None or getattr(executor, "kills", False):
         if work._phase == SETTLED:
             return (
                 f"Let the handler of {name_of(work)} end when it is cancelled, and set a time-out on what it awaits "
@@ -284,7 +287,7 @@ def _end(holding: Holding) -> str:
         return f"Give the task {shortened(work.task, _LONGEST_NAME)} a timeout=, which ends such a handler"
     from runcue.executors.threads import ThreadExecutor  # noqa: PLC0415 - comes with the first cue
 
-    what = "a thread" if isinstance(work._task.executor, ThreadExecutor) else "what runs it"
+    what = "a thread" if isinstance(executor, ThreadExecutor) else "what runs it"
     return (
         f"Set a time-out on the call inside {name_of(work)} that does not return (request, lock): {what} cannot be "
         "ended"

@@ -168,7 +168,7 @@ class Calls:
         rooms: tuple[Room, ...] = ()
         if work._declared is not None:
             self._check_outputs(work)
-            inputs, outputs = tuple(map(_sent, work.inputs)), tuple(map(_sent, work.outputs))
+            inputs, outputs = tuple(map(self._sent, work.inputs)), tuple(map(self._sent, work.outputs))
             if work._declared.files:
                 rooms = _rooms_of(work)
         if self._parameters is not None:
@@ -186,12 +186,7 @@ class Calls:
             reason = error
         else:
             return len(named).to_bytes(4, "big") + named + body
-        for value, what in (
-            (params, "params"),
-            (metadata, "metadata"),
-            (inputs, "inputs"),
-            (outputs, "outputs"),
-        ):
+        for value, what in ((params, "params"), (metadata, "metadata")):
             self._pickled(value, what)
         raise reason
 
@@ -213,6 +208,16 @@ class Calls:
                 f"{path} cannot be sent to where the handler of task {self._name!r} runs: it {problem}. Send what it "
                 'is made from, such as a path, or run it in a thread (run_in="thread").'
             ) from error
+
+    def _sent(self, artifact: Any) -> Any:
+        """What is sent of an artifact: of a file its path. Many handlers need none of what a store is reached by."""
+        if type(artifact) is File:
+            return artifact._path
+        try:
+            return self._dumps(artifact)
+        except Exception as error:
+            path, problem = find_culprit(artifact, "it", self._dumps, error)
+            return words_of(artifact), f"{path} {problem}"
 
     def _dumps(self, value: Any) -> bytes:
         if self._pickler is None:
@@ -380,11 +385,6 @@ def _rooms_of(work: Work) -> tuple[Room, ...]:
             refusal = str(error)
         rooms.append(Room(output._path, output._given, temp, refusal))
     return tuple(rooms)
-
-
-def _sent(artifact: Any) -> Any:
-    """What is sent of an artifact: of a file its path."""
-    return artifact._path if type(artifact) is File else artifact
 
 
 def _main_has_file() -> bool:

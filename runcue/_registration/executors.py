@@ -12,10 +12,9 @@ from concurrent.futures import Executor as Pool
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, has_methods, is_async, is_one_of
+from runcue._model.checks import check_callback, has_methods, is_async, is_one_of, unfit_form
 from runcue._model.command import Command
 from runcue._model.errors import ConfigurationError
-from runcue._model.signature import signature_of
 from runcue._model.texts import describe, words_of
 from runcue._registration.charges import look_at_cost
 from runcue.abc import CallExecutor, Executor
@@ -29,26 +28,30 @@ if TYPE_CHECKING:
     from runcue.executors.processes import ProcessExecutor
     from runcue.executors.threads import ThreadExecutor
 
-__all__ = ["Executors", "RunIn", "check_initializer", "check_run_in"]
+__all__ = ["Elsewhere", "Executors", "RunIn", "check_initializer", "check_run_in"]
 
-RunIn: TypeAlias = Literal["loop", "thread", "process"] | Executor | CallExecutor | Pool | Callable[[], Pool]
-"""What `run_in=` takes."""
+Elsewhere: TypeAlias = Literal["thread", "process"] | Executor | CallExecutor | Pool | Callable[[], Pool]
+"""What `Cue(run_in=)` takes."""
+
+RunIn: TypeAlias = Literal["loop"] | Elsewhere
+"""What `task(run_in=)` takes."""
 
 _METHODS = ("start", "submit", "stop")
-_PLACES = '"loop", "thread", "process"'
+_PLACES = ("thread", "process")
 
 
-def check_run_in(value: object, what: str) -> None:
+def check_run_in(value: object, what: str, *, loop: bool) -> None:
     """Check where a handler is to run.
 
     Args:
         value: None for what is usual.
         what: What it is called in messages.
+        loop: Whether the event loop is among the places.
 
     Raises:
         ConfigurationError: There is no such place.
     """
-    if value is None or is_one_of(value, ("thread", "loop", "process")) or isinstance(value, Pool):
+    if value is None or is_one_of(value, ("loop", *_PLACES) if loop else _PLACES) or isinstance(value, Pool):
         return
     if has_methods(value, _METHODS):
         waiting = [name for name in _METHODS if is_async(getattr(value, name))]
@@ -64,8 +67,9 @@ def check_run_in(value: object, what: str) -> None:
         return
     else:
         hint = ""
+    places = '"loop", "thread", "process"' if loop else '"thread", "process"'
     raise ConfigurationError(
-        f"{what} must be {_PLACES}, a concurrent.futures.Executor, a function that makes one, or an executor with the "
+        f"{what} must be {places}, a concurrent.futures.Executor, a function that makes one, or an executor with the "
         f"methods {', '.join(_METHODS)} (runcue.abc.Executor), not {words_of(value)}{hint}."
     )
 
@@ -80,9 +84,10 @@ def _check_maker(make: Callable[..., Any], what: str) -> None:
         raise ConfigurationError(
             f"{what} must be made by a plain function, not by the async def {describe(make)}."
         )
-    signature = signature_of(make)
-    if not isinstance(make, type) or signature is not None:
-        check_callback(make, what, ())
+    if (form := unfit_form(make, 0)) is not None:
+        raise ConfigurationError(
+            f"{what} must be a pool, or a function without parameters that makes one, not {describe(make)}{form}."
+        )
 
 
 def check_initializer(value: Any, what: str) -> None:
@@ -113,9 +118,9 @@ class Executors:
     """
 
     def __init__(
-        self, run_in: RunIn | None, threads: Service, max_processes: int, wake: Callable[[], object]
+        self, run_in: Elsewhere | None, threads: Service, max_processes: int, wake: Callable[[], object]
     ) -> None:
-        check_run_in(run_in, "run_in")
+        check_run_in(run_in, "run_in", loop=False)
         self._threads: ThreadExecutor | None = None
         self._processes: ProcessExecutor | None = None
         self._slots: dict[int, Service] = {}
@@ -127,7 +132,7 @@ class Executors:
         self._most = threads
         self.processes = type(threads)("processes", concurrent=max_processes)
         self._usual = self._at("run_in", run_in)
-        if self._usual is not None and not hasattr(self._usual, "workers"):
+        if not hasattr(self._usual, "workers"):
             self._slots[id(self._usual)] = threads
 
     def _at(self, what: str, run_in: RunIn | None) -> Executor | CallExecutor | None:

@@ -9,6 +9,7 @@ Must not know: how a picture gets there, what becomes of what was written.
 from __future__ import annotations
 
 import os
+import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -201,11 +202,26 @@ class Picture:
         return f"<Picture of work {self.id} {self.task}>"
 
 
+class _Unsent:
+    """In the place of an artifact that cannot be sent."""
+
+    def __init__(self, words: str, why: str) -> None:
+        self._words, self._why = words, why
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self._words} is not here, where the handler runs: {self._why}.")
+
+    def __repr__(self) -> str:
+        return self._words
+
+
 def _artifact(given: Any) -> Any:
-    """An artifact as it was sent: files by their paths alone."""
-    if type(given) is not str:
-        return given
-    return import_module("runcue").File(given)
+    """An artifact as it was sent: a file by its path, any other pickled, or why that could not be."""
+    if isinstance(given, str):
+        return import_module("runcue").File(given)
+    if isinstance(given, bytes):
+        return pickle.loads(given)  # noqa: S301 - by who has sent the handler
+    return _Unsent(*given) if type(given) is tuple else given
 
 
 def _error(name: str, text: str) -> Exception:

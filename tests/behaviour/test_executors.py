@@ -334,8 +334,6 @@ def test_a_handler_is_refused_where_it_cannot_run() -> None:
 
     with pytest.raises(runcue.ConfigurationError, match="is an async def and runs on the event loop"):
         cue.task("t", run_in="thread")(async_handler)
-    with pytest.raises(runcue.ConfigurationError, match="is a plain function and would keep the event loop"):
-        cue.task("t", run_in="loop")(lambda work: None)
     with pytest.raises(runcue.ConfigurationError, match="run_in must be"):
         runcue.Cue(run_in="loop")  # type: ignore[arg-type]
     assert cue.tasks() == []
