@@ -45,7 +45,9 @@ class Counter:
         self.count += 1
 
 
-async def through_cue(works: int, *, suspends: bool, insured: bool = False, counted: bool = False) -> float:
+async def through_cue(
+    works: int, *, suspends: bool, insured: bool = False, counted: bool = False, lanes: int = 0
+) -> float:
     counter = Counter()
     cue = runcue.Cue()
     limits: Any = WINDOWS if counted else {}
@@ -60,8 +62,12 @@ async def through_cue(works: int, *, suspends: bool, insured: bool = False, coun
     cue.on_complete(lambda work, result, duration: None)
     began = time.perf_counter()
     async with cue:
-        for _ in range(works):
-            await cue.submit("count")
+        if lanes:
+            for number in range(works):
+                await cue.submit("count", lane=f"user:{number % lanes}")
+        else:
+            for _ in range(works):
+                await cue.submit("count")
     took = time.perf_counter() - began
     assert counter.count == works
     return took
@@ -165,8 +171,25 @@ def h1(*, quick: bool) -> list[Figure]:
             scale=1e6 / works,
             each="µs per work",
             beside="a handler of the work",
-        )
+        ),
+        in_lanes(works),
     ]
+
+
+def in_lanes(works: int) -> Figure:
+    """P1, with and without lanes."""
+    lanes = works // 10
+    ours = partial(timed, partial(through_cue, works, suspends=False, lanes=lanes))
+    beside = partial(timed, partial(through_cue, works, suspends=False))
+    return compared(
+        "H1",
+        f"{works:,} async work units in {lanes:,} lanes",
+        2.0,
+        compare(beside, ours),
+        scale=1e6 / works,
+        each="µs per work",
+        beside="in no lane",
+    )
 
 
 async def sync_through_cue(works: int) -> float:

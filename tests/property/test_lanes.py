@@ -16,6 +16,8 @@ from tests.support.worlds import orders, seconds, virtually
 
 pytestmark = pytest.mark.rule(51, 52)
 
+_EXAMPLES = settings().max_examples if settings().max_examples > 1000 else 25
+
 
 class Job(NamedTuple):
     """A work unit.
@@ -146,7 +148,7 @@ class World:
         await self.cue.stop()
 
 
-@settings(max_examples=25)
+@settings(max_examples=_EXAMPLES)
 @given(st.lists(jobs, min_size=1, max_size=12), st.integers(1, 3), orders)
 def test_one_of_a_lane_runs_at_a_time_in_order_and_all_end(
     jobs: list[Job], concurrent: int, order: int | None
