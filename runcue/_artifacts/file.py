@@ -184,6 +184,13 @@ class File(Artifact):
 
     def problem(self) -> str:
         """What is wrong with it, as the end of a sentence that begins with its name."""
+        return self._problem()
+
+    def problem_as_made(self) -> str:
+        """The same whatever marks say: of what has just been made."""
+        return self._problem(marked=False)
+
+    def _problem(self, *, marked: bool = True) -> str:
         is_link = False
         try:
             status = os.lstat(self._path)
@@ -194,7 +201,7 @@ class File(Artifact):
             return f"leads to {pointed[-1]}, which is missing" if pointed else "is missing"
         except OSError as error:
             return f"cannot be looked at: {error.strerror}"
-        if (doubt := self._doubt(status, is_link)) is not None:
+        if marked and (doubt := self._doubt(status, is_link)) is not None:
             return doubt.problem(repr(self), self._key)
         age = time.time() - status.st_mtime_ns / 1e9
         if self.max_age is not None and age > self.max_age:

@@ -27,6 +27,7 @@ from runcue._callbacks.pauses import (
 from runcue._model.attempts import GiveUp, RetryLater, Throttled
 from runcue._model.callables import is_runcues, located
 from runcue._model.checks import is_async
+from runcue._model.command import Command
 from runcue._model.no_answers import NEVER_RUN
 from runcue._model.phases import COMPLETED, FAILED
 from runcue._model.texts import in_one_line, listed
@@ -165,6 +166,11 @@ class Door:
     def blocked_by_handler(self, work: Work, began: float, ended: float) -> None:
         """The same of one step of a handler that runs in the loop, or of what one has returned to be awaited there."""
         task = work._task
+        if isinstance(task.handler, Command):
+            what = f"The command of task {task.name!r}, {located(task.handler)},"
+            advice = "it was being started, and no processor was free for that: let fewer run at once"
+            self.blocked(what, began, ended, advice, work)
+            return
         if task.executor is None:
             what = f"The handler of task {task.name!r}, {located(task.handler)},"
             advice = (

@@ -323,7 +323,8 @@ def _missing(artifact: Any, work: Work) -> MissingOutput | None:
                 leave(None)
             if is_proof:
                 return None
-        problem = problem_of(artifact) + (_elsewhere(artifact) or _in_its_place(artifact))
+        said = artifact.problem_as_made() if kind is File else problem_of(artifact)
+        problem = said + (_elsewhere(artifact) or _in_its_place(artifact))
     except BaseException as raised:
         if FORKS.number != forks:
             leave(raised)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +149,28 @@ def test_an_output_that_it_has_not_made_is_named_with_what_it_has_made_in_its_pl
     assert names() == ["in", "out.png"]
     with pytest.raises(runcue.MissingOutput, match="its output"):  # one that the command does not name
         do("true", outputs="elsewhere")
+
+
+@pytest.mark.rule(29)
+def test_an_output_that_is_not_valid_is_told_with_what_has_said_so() -> None:
+    output = runcue.File("out", validate=lambda path: False)
+    with pytest.raises(runcue.MissingOutput, match=r"File\('out'\) is not valid: .*<lambda> .* said no"):
+        do("touch {outputs[0]}", outputs=output)
+
+    async def write(work: runcue.Work) -> None:
+        with work.write("out") as file:
+            file.write("text")
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("it", outputs=output)(write)
+        async with cue:
+            with pytest.raises(
+                runcue.MissingOutput, match=r"File\('out'\) is not valid: .*<lambda> .* said no"
+            ):
+                await (await cue.submit("it"))
+
+    run(main)
 
 
 def test_an_output_that_it_does_not_name_it_may_make_itself_and_a_folder_is_written_in_place() -> None:
@@ -332,7 +356,9 @@ def test_who_is_cancelled_has_nothing_left_running_when_the_slot_is_free_again(l
         cue.on_start(task="next")(lambda work: next_sees.append([pid for pid in pids(3) if is_alive(pid)]))
         cue.start()
         handle = await cue.submit("family")
-        await until(lambda: pids(3) or handle.done())  # on a machine that is slow it may have timed out before
+        await until(
+            lambda: pids(3) or handle.done()
+        )  # on a machine that is slow it may have timed out before
         if end == "stop":
             await cue.stop(timeout=0)
         else:
@@ -418,6 +444,28 @@ def test_who_is_closed_in_the_middle_has_ended_its_program(monkeypatch: pytest.M
         assert not is_alive(began[0])
 
     run_on("asyncio", main)
+
+
+def test_one_that_takes_long_to_be_started_is_told_as_a_command(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start_slowly(*args: Any, **options: Any) -> Any:
+        time.sleep(0.15)
+        return subprocess.Popen(*args, **options)
+
+    monkeypatch.setattr(programs, "Popen", start_slowly)
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("it")(runcue.shell("true"))
+        async with cue:
+            await (await cue.submit("it"))  # what the first one takes may be for what it imports
+            await cue.submit("it")
+
+    run_on("asyncio", main)
+    assert re.search(
+        rf"The command of task 'it', shell\('true'\) \(.*{HERE}:\d+\), blocked .* let fewer run", caplog.text
+    )
 
 
 def test_what_is_no_fault_of_the_program_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
