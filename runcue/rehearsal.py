@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from runcue._api.cue import Cue
@@ -20,6 +21,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
 from runcue._limits.budget import charge_of
+from runcue._limits.pause import Pause
 from runcue._model.checks import check_callback, check_text, says_what_it_takes
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, UsageError
@@ -27,6 +29,7 @@ from runcue._model.rate import duration_or_none
 from runcue._model.task import Task
 from runcue._model.texts import words_of
 from runcue._model.work import Work
+from runcue._registration.keys import service_of_key
 from runcue._scheduling.core import Core
 from runcue.testing import FakeExecutor
 
@@ -35,7 +38,17 @@ if TYPE_CHECKING:
 
     from runcue._model.amounts import Amount
 
-__all__ = ["Overlay", "StandIn", "cost_of", "keys_of", "not_before", "rehearse", "set_limits", "spent_by"]
+__all__ = [
+    "Overlay",
+    "StandIn",
+    "cost_of",
+    "holds_of",
+    "keys_of",
+    "not_before",
+    "rehearse",
+    "set_limits",
+    "spent_by",
+]
 
 _GONE: Final = 0
 
@@ -383,6 +396,36 @@ def keys_of(work: Work) -> Mapping[str, Hashable]:
         work: Pending or running.
     """
     return {one.name: one.key for one in work._keyed or ()}
+
+
+@says_what_it_takes
+def holds_of(cue: Cue, service: str, key: Hashable = None) -> Callable[[], Mapping[str, tuple[float, float]]]:
+    """A way to ask again and again whether nothing of a service can start, because of a pause by hand or its breaker.
+
+    Args:
+        cue: The cue.
+        service: The name of the service.
+        key: Of a service with limits per key, the one that is meant; None: all of it.
+
+    Returns:
+        A function that says what holds it at this instant, "paused" or "broken", and from when until when; the end of
+        what goes on until somebody, or something, ends it is math.inf.
+    """
+    kept = cue._core.services[service]
+    if key is not None:
+        kept = service_of_key(kept, key)
+
+    def look() -> Mapping[str, tuple[float, float]]:
+        pause = kept.installed("paused")
+        breaker = None if kept.feedback is None else kept.feedback.breaker
+        found = {}
+        if isinstance(pause, Pause):
+            found["paused"] = (pause.since, pause.until)
+        if breaker is not None and breaker.is_open:
+            found["broken"] = (breaker.since, inf)
+        return found
+
+    return look
 
 
 @says_what_it_takes

@@ -43,6 +43,7 @@ class Pausing:
             shift = turns.now() - self._clock()
             self._clock = turns.now
             for pause in self._paused.values():
+                pause.since += shift
                 pause.until += shift
             for service in self._core.services.values():
                 if service.feedback is not None:
@@ -51,10 +52,11 @@ class Pausing:
 
     def pause(self, service: Service, seconds: float | None) -> None:
         """Let nothing of a service start for so long; None: until `resume`. The last word counts."""
-        pause = Pause(inf if seconds is None else self._dispatcher.turns.now() + seconds)
+        now = self._dispatcher.turns.now()
+        pause = Pause(now, inf if seconds is None else now + seconds)
         self._paused[service] = pause
         self._set(service, pause)
-        self._tidy(self._dispatcher.turns.now())
+        self._tidy(now)
 
     def resume(self, service: Service) -> None:
         """Let a service go on: by hand it has the last word over its server and its breaker as well."""

@@ -92,17 +92,28 @@ class BreakerLimit(Limit):
     Attributes:
         breaker: See above.
         until: While it is open, when one is let through; else -inf.
+        since: When it has opened last.
         probe: The one that was.
         failures: How many attempts have failed in a row.
         tried: Those that were let through since it has opened, and have failed.
     """
 
     kind = "breaker"
-    __slots__ = ("_failed_at", "_last", "_probe_returned", "breaker", "failures", "probe", "tried", "until")
+    __slots__ = (
+        "_failed_at",
+        "_last",
+        "_probe_returned",
+        "breaker",
+        "failures",
+        "probe",
+        "since",
+        "tried",
+        "until",
+    )
 
     def __init__(self, breaker: Breaker) -> None:
         self.breaker = breaker
-        self.until = -inf
+        self.until = self.since = -inf
         self.failures = 0
         self.probe: Work | None = None
         self.tried = WeakSet[Work]()
@@ -139,6 +150,7 @@ class BreakerLimit(Limit):
             self._failed_at = now
             if self.failures >= self.breaker.failures:
                 self._open(now, how)
+                self.since = now
                 return True
         return False
 

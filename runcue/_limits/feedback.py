@@ -126,6 +126,7 @@ class Feedback:
             self.throttle.shift(by)
         if self.breaker is not None:
             self.breaker.until += by
+            self.breaker.since += by
 
     def is_broken(self, now: float) -> bool:
         """Whether its breaker lets nothing start for a while."""

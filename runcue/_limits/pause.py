@@ -21,13 +21,15 @@ class Pause(RateLimit):
 
     Attributes:
         until: That instant; inf: until somebody takes the pause away.
+        since: When it began.
     """
 
-    __slots__ = ("until",)
+    __slots__ = ("since", "until")
 
     kind = "paused"
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, since: float, until: float) -> None:
+        self.since = since
         self.until = until
 
     def room(self, now: float, work: object = None, /) -> bool:

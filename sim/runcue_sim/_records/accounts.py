@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 import runcue
 from runcue_sim._records.budget_account import Amount, BudgetAccount, Span
+from runcue_sim._records.holds import REFUSED, Holds, Look
 
 THREADS: Final = "(threads)"
 """The threads of a cue, as a service."""
@@ -52,7 +53,8 @@ class Record:
         retries: How many of them have failed.
         bound_by: The service that these are about, empty if there is none.
         counted: What the budget that it waited for counts.
-        held: Seconds it was ready and waited because the server of a service had refused some.
+        held: Seconds it was ready and waited because nothing of a service could start.
+        held_by: What kept it from that: "refused", "broken" or "paused".
     """
 
     # What most work units never have stands in the class: a record is made for each of a million work units.
@@ -71,6 +73,7 @@ class Record:
     bound_by = ""
     counted = ""
     held = 0.0
+    held_by = ""
 
     def __init__(self, id: str, task: str, item: str, services: tuple[str, ...], submitted: float) -> None:
         self.id = id
@@ -85,6 +88,8 @@ class Record:
             self.bound_by = waited.service
         if waited.budget > self.budget:
             self.counted = waited.counted
+        if waited.held > self.held:
+            self.held_by = waited.held_by
         self.rate += waited.rate
         self.budget += waited.budget
         self.slots += waited.slots
@@ -113,7 +118,8 @@ class Waited(NamedTuple):
         budget: For a budget of it.
         slots: For its slots.
         counted: What that budget counts.
-        held: Because its server had refused some.
+        held: Because nothing of it could start.
+        held_by: What kept it from that, most of the time.
     """
 
     service: str = ""
@@ -122,6 +128,7 @@ class Waited(NamedTuple):
     slots: float = 0.0
     counted: str = ""
     held: float = 0.0
+    held_by: str = ""
 
     @property
     def seconds(self) -> float:
@@ -131,6 +138,10 @@ class Waited(NamedTuple):
 
 class ServiceAccount:
     """The sums of one service, or of a key of one that has its limits for each key.
+
+    Args:
+        status: What it is.
+        look: Tells by what it is held.
 
     Attributes:
         name: Its name.
@@ -150,11 +161,12 @@ class ServiceAccount:
         dry: Seconds in which the rate was used up.
         lacked: Seconds in which a budget was.
         refusals: How often its server refused a work unit for now.
+        holds: When nothing of it could start.
         last_start: When the last work started.
         at: Up to when the sums go, None before the first.
     """
 
-    def __init__(self, status: runcue.ServiceStatus) -> None:
+    def __init__(self, status: runcue.ServiceStatus, look: Look | None = None) -> None:
         self.name = status.name
         self.concurrent = status.concurrent
         self.rate = status.rate
@@ -177,9 +189,8 @@ class ServiceAccount:
         # The budget that was used up last, and when one was for somebody.
         self._counted = ""
         self._lacked: list[Span] = []
-        # When its server was left in peace.
         self.refusals = 0
-        self._held: list[Span] = []
+        self.holds = Holds(look)
         # Readings: instants, and the sums at them.
         self._times: list[float] = []
         self._drys: list[float] = []
@@ -308,11 +319,7 @@ class ServiceAccount:
     def refuse(self, now: float, until: float) -> None:
         """Its server has refused a work unit for now."""
         self.refusals += 1
-        self._uncovered(self._held, now, until)
-
-    def held_between(self, since: float, until: float) -> float:
-        """Seconds of a span in which its server was left in peace."""
-        return sum(max(0.0, min(end, until) - max(start, since)) for start, end in self._held)
+        self.holds.add(REFUSED, now, until)
 
     def note(self) -> None:
         """A work unit has settled, of this service or another, and the sums go up to now: it may be the last one."""
@@ -333,11 +340,13 @@ class ServiceAccount:
             dry, full = dry - self._drys[place], full - self._fulls[place]
             lacked -= self._lacks[place] if self.budgets else 0.0
         left = now - since
-        held = self.held_between(since, now) if self._held else 0.0
+        # Where there are several at a time the one counts that lasts longest.
+        by = self.holds.by(since, now) if self.holds else []
+        held, held_by = (by[0].seconds, by[0].by) if by else (0.0, "")
         left -= held
         lacked = min(lacked, left)
         dry = min(dry, left - lacked)
-        return Waited(self.name, dry, lacked, min(full, left - lacked - dry), self._counted, held)
+        return Waited(self.name, dry, lacked, min(full, left - lacked - dry), self._counted, held, held_by)
 
     @property
     def _for_each(self) -> list[ServiceAccount]:

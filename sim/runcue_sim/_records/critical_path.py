@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from runcue_sim._records.accounts import THREADS, Record
+from runcue_sim._records.holds import WORDS
 from runcue_sim._records.ledger import Ledger
 
 
@@ -20,8 +21,8 @@ class Stretch(NamedTuple):
     """A share of the way from the beginning of a run to its end.
 
     Attributes:
-        kind: "rate", "budget", "slots", "refused", "running", "gate", "order", "attempts", "retry", "delay",
-            "submission" or "timeout".
+        kind: "rate", "budget", "slots", "refused", "broken", "paused", "running", "gate", "order", "attempts",
+            "retry", "delay", "submission" or "timeout".
         name: The service, or the task; of a budget, the service and what it counts.
         seconds: How long it was, in all.
     """
@@ -43,8 +44,9 @@ class Stretch(NamedTuple):
             return f"the threads of the cue (max_threads={service.concurrent if service else '?'})"
         if self.kind == "slots" and service is not None:
             return f"the slots of {self.name} ({service.slots_text})"
+        if self.kind in WORDS:
+            return WORDS[self.kind].format(self.name)
         return {
-            "refused": f"the server of {self.name}, which had refused some",
             "running": f"the handler of {self.name}",
             "gate": f"is_ready of {self.name}",
             "order": f"work units before {self.name}",
@@ -85,7 +87,7 @@ def _step_back(ledger: Ledger, record: Record, walk: _Walk) -> Record | None:
     walk("rate", record.bound_by, record.rate)
     walk("budget", f"{record.bound_by}.{record.counted}", record.budget)
     walk("slots", record.bound_by, record.slots)
-    walk("refused", record.bound_by, record.held)
+    walk(record.held_by, record.bound_by, record.held)
     walk("order", record.task, record.other)
     walk("attempts", record.task, record.tried)
     walk("retry", record.task, record.put_back)

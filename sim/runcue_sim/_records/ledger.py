@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Final
 
 import runcue
-from runcue.rehearsal import cost_of, keys_of, not_before
+from runcue.rehearsal import cost_of, holds_of, keys_of, not_before
 from runcue_sim._records.accounts import THREADS, Record, ServiceAccount, TaskAccount, Waited
 from runcue_sim._records.budget_account import Amount
 from runcue_sim._records.event_log import Trace
@@ -64,7 +64,9 @@ class Ledger:
         self._on_purpose = on_purpose
         self._ready_at = {} if ready_at is None else ready_at
         self._cue = cue
-        self.services = {status.name: ServiceAccount(status) for status in cue.services()}
+        self.services = {
+            status.name: ServiceAccount(status, holds_of(cue, status.name)) for status in cue.services()
+        }
         self.tasks = {task.name: TaskAccount(task.name) for task in cue.tasks()}
         self._uses = {task.name: self._used_by(task, cue.max_threads) for task in cue.tasks()}
         self._all = tuple(self.services.values())
@@ -167,8 +169,14 @@ class Ledger:
             service.advance(now)
             if service.keys is not None:
                 self._find_key(work, service, now)
+        self._watch(work, now)
         if self._takers:
             self._trace.add(work.created_at, "queued", work.task, work.id, item)
+
+    def _watch(self, work: runcue.Work, now: float) -> None:
+        """Something has become of a work unit: see by what its services are held."""
+        for service in (*self._uses[work.task], *self._parts.get(work.id, ())):
+            service.holds.watch(now)
 
     def _find_key(self, work: runcue.Work, service: ServiceAccount, now: float) -> None:
         key = keys_of(work).get(service.name, _NO_KEY)
@@ -179,7 +187,9 @@ class Ledger:
         if part is None:
             kept = self._cue.get_service(service.name)
             assert kept is not None
-            part = service.keys[key] = ServiceAccount(kept.status(key))
+            part = service.keys[key] = ServiceAccount(
+                kept.status(key), holds_of(self._cue, service.name, key)
+            )
         part.advance(now)
         self._parts[work.id] = (*self._parts.get(work.id, ()), part)
 
@@ -204,6 +214,7 @@ class Ledger:
                 ready = max(ready, self._made.get(artifact, 0.0))
             record.ready = min(now, ready)
         ready = min(now, ready)
+        self._watch(work, now)
         longest = _NOT_AT_ALL
         for service in (*self._uses[work.task], *self._parts.get(work.id, ())):
             if service.budgets:
@@ -235,6 +246,7 @@ class Ledger:
         for service in (*self._uses[work.task], *self._parts.get(work.id, ())):
             service.leave(now)
             service.settle(work.id, spent, is_free=reason == "throttled")
+        self._watch(work, now)
         if reason == "throttled":
             # Those of a key where it has keys; the first that it uses is meant where nobody names one.
             for service in self._refused(work):
@@ -287,6 +299,7 @@ class Ledger:
                 for service in (*self._uses[work.task], *self._parts.get(work.id, ())):
                     service.end(now, completed=outcome == "completed")
                     service.settle(work.id, spent)
+                self._watch(work, now)
         self._parts.pop(work.id, None)
         # Whatever this end makes ready begins to wait now, so there must be a reading to count from.
         for service in self._all:

@@ -15,8 +15,9 @@ from statistics import median
 from typing import Any, Final
 
 from runcue_sim._engine.run import Ending
-from runcue_sim._records.accounts import Record
+from runcue_sim._records.accounts import Record, ServiceAccount
 from runcue_sim._records.critical_path import binding
+from runcue_sim._records.holds import BROKEN, PAUSED, REFUSED, WORDS, Held
 from runcue_sim._records.ledger import Ledger
 from runcue_sim._text.figures import WIDTH, counted, figure, percent, plain, seconds_in_words, table, wrapped
 
@@ -26,6 +27,11 @@ _WAITS: Final = (
     "clock does not wait (--realtime does)"
 )
 _CAUSES: Final = 0.02
+_HOLDERS: Final = {
+    REFUSED: "its server refused {}",
+    BROKEN: "its breaker was open",
+    PAUSED: "it was paused by hand",
+}
 _CUT: Final = {"duration": "Ended by --duration", "interrupt": "Interrupted"}
 
 OK: Final = 0
@@ -173,13 +179,7 @@ class Report:
             ),
         )
         lines += _budget_lines(facts["services"])
-        for one in facts["services"]:
-            if one["refusals"]:
-                told = f"The server of {plain(one['name'])} refused work units {counted(one['refusals'], 'time')}"
-                lines += [
-                    *wrapped(f"{told}; it was left in peace for {percent(one['held'])} of the time."),
-                    "",
-                ]
+        lines += _hold_lines(facts["services"])
         # A column for what few programs ask for.
         retries = ("retries",) if facts["works"]["retries"] else ()
         keys = ("submitted", "completed", "failed", *retries, "skipped")
@@ -281,6 +281,31 @@ def _budget_lines(services: Sequence[dict[str, Any]]) -> list[str]:
     return table(("BUDGET", "MOST IN A WINDOW", "IN ALL", "WAS USED UP"), rows) if rows else []
 
 
+def _hold_lines(services: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [
+        (
+            f"{plain(one['name'])}: {_HOLDERS[held['by']].format(counted(one['refusals'], 'time'))}",
+            str(held["times"]),
+            seconds_in_words(held["seconds"]),
+            "-" if one["keys"] is not None and held["by"] != REFUSED else percent(held["share"]),
+        )
+        for one in services
+        for held in one["holds"]
+    ]
+    return table(("NOTHING COULD START", "TIMES", "FOR", "OF THE TIME"), rows)
+
+
+def _holds(account: ServiceAccount, began: float, ended: float) -> list[Held]:
+    """What has held a service; of what its keys have each counts for itself, but for what its server has refused."""
+    found: dict[str, Held] = {}
+    for part in (account, *(account.keys or {}).values()):
+        for one in part.holds.by(began, ended):
+            if part is account or one.by != REFUSED:
+                so_far = found.get(one.by, Held(one.by, 0, 0.0))
+                found[one.by] = Held(one.by, so_far.times + one.times, so_far.seconds + one.seconds)
+    return sorted(found.values(), key=lambda one: -one.seconds)
+
+
 def _service(ledger: Ledger, name: str, seconds: float) -> dict[str, Any]:
     account = ledger.services[name]
     # With limits for each key, of the key that had to wait most.
@@ -313,7 +338,10 @@ def _service(ledger: Ledger, name: str, seconds: float) -> dict[str, Any]:
             for budget in worst.budgets
         ],
         "refusals": account.refusals,
-        "held": account.held_between(ledger.began, ledger.ended) / seconds if seconds else 0.0,
+        "holds": [
+            {**one._asdict(), "share": one.seconds / seconds if seconds else 0.0}
+            for one in _holds(account, ledger.began, ledger.ended)
+        ],
         "per_second": (account.done + account.failed) / seconds if seconds else 0.0,
     }
 
@@ -343,7 +371,7 @@ def _wait(record: Record) -> dict[str, Any]:
         f"rate of {record.bound_by}": record.rate,
         f"{record.counted} of {record.bound_by}": record.budget,
         f"slots of {record.bound_by}": record.slots,
-        f"the server of {record.bound_by}, which had refused some": record.held,
+        WORDS.get(record.held_by, "").format(record.bound_by): record.held,
         "what it needs": record.gate,
         "work units before it": record.other,
         "the instant that it is for": record.ahead,
