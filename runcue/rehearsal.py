@@ -399,28 +399,24 @@ def keys_of(work: Work) -> Mapping[str, Hashable]:
 
 
 @says_what_it_takes
-def holds_of(cue: Cue, service: str, key: Hashable = None) -> Callable[[], Mapping[str, tuple[float, float]]]:
-    """A way to ask again and again whether nothing of a service can start, because of a pause by hand or its breaker.
+def holds_of(cue: Cue, name: str, key: Hashable = None) -> Callable[[], Mapping[str, tuple[float, float]]]:
+    """A way to ask again and again whether nothing of a service can start, because of a pause or its breaker.
 
     Args:
         cue: The cue.
-        service: The name of the service.
-        key: Of a service with limits per key, the one that is meant; None: all of it.
+        name: Of the service.
+        key: Of a service with limits per key, the one that is meant.
 
     Returns:
-        A function that says what holds it at this instant, "paused" or "broken", and from when until when; the end of
-        what goes on until somebody, or something, ends it is math.inf.
+        A function that says what holds it, "paused" or "broken", and from when until when: math.inf if nobody knows.
     """
-    kept = cue._core.services[service]
-    if key is not None:
-        kept = service_of_key(kept, key)
+    service = cue._core.services[name] if key is None else service_of_key(cue._core.services[name], key)
 
     def look() -> Mapping[str, tuple[float, float]]:
-        pause = kept.installed("paused")
-        breaker = None if kept.feedback is None else kept.feedback.breaker
         found = {}
-        if isinstance(pause, Pause):
+        if isinstance(pause := service.installed("paused"), Pause):
             found["paused"] = (pause.since, pause.until)
+        breaker = None if service.feedback is None else service.feedback.breaker
         if breaker is not None and breaker.is_open:
             found["broken"] = (breaker.since, inf)
         return found
