@@ -1,0 +1,96 @@
+"""What is known of a work unit and of a service that books of a run are kept of, and nobody else asks for.
+
+Lives here: what `runcue.rehearsal` offers of it: instants, costs, keys, and what holds a service.
+
+Must not know: who keeps such books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from runcue._limits.budget import charge_of
+from runcue._limits.pause import Pause
+from runcue._model.checks import says_what_it_takes
+from runcue._model.work import Work
+from runcue._registration.keys import service_of_key
+
+if TYPE_CHECKING:
+    from runcue._model.amounts import Amount
+
+__all__ = ["cost_of", "holds_of", "keys_of", "not_before", "spent_by"]
+
+
+@says_what_it_takes
+def not_before(work: Work) -> float | None:
+    """Before when a work unit does not start: it is for later, or waits for its next attempt.
+
+    Args:
+        work: Pending.
+
+    Returns:
+        Seconds of the event loop's clock, as far as is known; None if it may start at once.
+    """
+    attempts = work._attempts
+    return None if attempts is None else attempts.again.at
+
+
+@says_what_it_takes
+def cost_of(work: Work) -> Mapping[str, Amount]:
+    """What a work unit takes of each budget when it starts, by name.
+
+    Args:
+        work: Pending or running.
+    """
+    return charge_of(work)
+
+
+@says_what_it_takes
+def spent_by(work: Work) -> Mapping[str, Amount]:
+    """What the attempt of a work unit has spent of budgets by `work.spent()`, by name; others are not in it.
+
+    Args:
+        work: Running, or ended in this very step: observers may ask when they hear of that.
+    """
+    services = work._task.run_queue.services_for(work)
+    budgets = {name: budget for service in services for name, budget in service.all_budgets().items()}
+    told = {name: budget.spent_by(work) for name, budget in budgets.items()}
+    return {name: amount for name, amount in told.items() if amount is not None}
+
+
+@says_what_it_takes
+def keys_of(work: Work) -> Mapping[str, Hashable]:
+    """The key that a work unit has in each service with limits per key (`per=`), by the name of the service.
+
+    Args:
+        work: Pending or running.
+    """
+    return {one.name: one.key for one in work._keyed or ()}
+
+
+@says_what_it_takes
+def holds_of(cue: Any, name: str, key: Hashable = None) -> Callable[[], Mapping[str, tuple[float, float]]]:
+    """A way to ask again and again whether nothing of a service can start, because of a pause or its breaker.
+
+    Args:
+        cue: The `runcue.Cue`.
+        name: Of the service.
+        key: Of a service with limits per key, the one that is meant.
+
+    Returns:
+        A function that says what holds it, "paused" or "broken", and from when until when: math.inf if nobody knows.
+    """
+    service = cue._core.services[name] if key is None else service_of_key(cue._core.services[name], key)
+
+    def look() -> Mapping[str, tuple[float, float]]:
+        found = {}
+        if isinstance(pause := service.installed("paused"), Pause):
+            found["paused"] = (pause.since, pause.until)
+        breaker = None if service.feedback is None else service.feedback.breaker
+        if breaker is not None and breaker.is_open:
+            found["broken"] = (breaker.since, inf)
+        return found
+
+    return look
