@@ -276,6 +276,16 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
         "attempts",
         [*REFUSED_TWICE, ("run", 12.0, "2", 12.1), ("started", 13.0, "1"), ("refuse", 14.0, "1", 5.0, 11.0)],
     ),
+    "a start beside one that was let through by a breaker": (
+        "broken",
+        [
+            *BROKE_TWICE,
+            ("wish", {"timeout": 9.0}),
+            ("submitted", 0.2, "4", "frail", "d"),
+            ("started", 5.2, "4"),
+            ("started", 10.7, "3"),
+        ],
+    ),
     "a start that does not come when a cooldown is over": (
         "prompt",
         [*BROKE_TWICE, ("look", 5.1), ("look", 5.3)],
@@ -752,6 +762,13 @@ KEPT: dict[str, list[Step]] = {
         ("fail", 0.3, "3", ERROR, True),
         ("look", 5.1),
         ("started", 5.2, "4"),
+    ],
+    "a start beside one that was let through by a breaker and has run out of time": [
+        *BROKE_TWICE,
+        ("wish", {"timeout": 0.5}),
+        ("submitted", 0.2, "4", "frail", "d"),
+        ("started", 5.2, "4"),
+        ("started", 10.7, "3"),
     ],
     "a stop that cancels what a breaker holds that an unheard time-out has opened": [
         ("wish", {"timeout": 0.5}),

@@ -156,7 +156,8 @@ class Allowances:
                 f"{work} starts at {now:g}, {early:.3g} s before the breaker of {name} lets one through",
             )
         probe = place.try_out
-        if probe is not None and not probe.work.left and not probe.work.ended:
+        # What has run out of time has failed by that, whether its handler has returned or not.
+        if probe is not None and not probe.work.left and not probe.work.ended and not probe.is_over_time(now):
             return (
                 "broken",
                 f"{work} starts at {now:g} beside {probe.work}, which the breaker of {name} has let through",
