@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
-from runcue._limits.heirs import inherit
+from runcue._limits.heirs import FORMER_RATES, inherit
 from runcue._limits.leaver import exchange
 from runcue._limits.service import UNBOUNDED, Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
@@ -281,9 +281,13 @@ class Services:
         name, others = service.name, before.differing(limits)
         equip(service, limits, self._opened)
         if not {"rate", "burst", "limiter", "margin"}.isdisjoint(others):
-            former = service.rates
+            known = service.installed(FORMER_RATES)
+            former = service.rates if known is None else (*service.rates, known)
             service.set_limits(rates=self._rates(name, limits))
-            inherit(service.rates, former, lambda: self._underway.starting(service), self._underway.now())
+            now = self._underway.now()
+            left = inherit(service.rates, former, lambda: self._underway.starting(service), now)
+            if left is not known:
+                service.install(FORMER_RATES, left)
         if not {"budget", "oversize", "margin"}.isdisjoint(others):
             budgets = service.all_budgets()
             service.set_limits(budgets=self._budgets(name, limits, budgets))

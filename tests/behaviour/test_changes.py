@@ -65,6 +65,66 @@ async def test_what_has_started_counts_in_what_is_changed(
 
 
 @pytest.mark.rule(48)
+@pytest.mark.parametrize("burst", [None, 2])
+@pytest.mark.parametrize("meanwhile", [{"rate": None}, {"rate": None, "limiter": aiolimiter.AsyncLimiter(9)}])
+@virtual
+async def test_a_rate_that_is_given_again_knows_what_had_started_before_it_was_taken_away(
+    burst: int | None, meanwhile: dict[str, Any]
+) -> None:
+    rate = {"rate": "2/min", "burst": burst}
+    changes = (5, {**meanwhile, "burst": None}), (5.5, {"concurrent": 3}), (6, {**rate, "limiter": None})
+    cue, entered = runcue.Cue(), list[float]()
+    api = cue.service("api", **rate)
+
+    @cue.task("call", uses=api)
+    async def call(work: runcue.Work) -> None:
+        entered.append(now())
+
+    async with cue:
+        for _ in range(2):
+            await cue.submit("call")
+        for at, others in changes:
+            await asyncio.sleep(at - now())
+            api.change(**others)
+        assert api.status().tokens == (None if burst else 0)
+        await cue.submit("call")
+        await cue.drain()
+        api.change(rate=None, burst=None)
+        await asyncio.sleep(300)
+        # Nothing of that counts any more.
+        api.change(limiter=aiolimiter.AsyncLimiter(9))
+        assert len(cue._core.services["api"].limits) == 1
+        api.change(rate="1/min", limiter=None)
+        await cue.submit("call")
+        await cue.drain()
+    assert entered == ([0, 0, 30, 330] if burst else [0, 0, 60, 360])
+
+
+@pytest.mark.rule(48, 47)
+@virtual
+async def test_a_rate_of_keys_that_is_given_again_knows_what_had_started() -> None:
+    cue, entered = runcue.Cue(), list[float]()
+    api = cue.service("api", per=lambda work: 1, rate="1/min")
+
+    @cue.task("call", uses=api)
+    async def call(work: runcue.Work) -> None:
+        entered.append(now())
+
+    async with cue:
+        await (await cue.submit("call"))
+        api.change(rate=None)
+        await asyncio.sleep(20)
+        await (await cue.submit("call"))
+        assert len(cue._core.keyed[0]) == 1
+        api.change(rate="1/min")
+        await (await cue.submit("call"))
+        api.change(rate=None)
+        await asyncio.sleep(1000)
+        assert len(cue._core.keyed[0]) == 0
+    assert entered == [0, 20, 60]
+
+
+@pytest.mark.rule(48)
 @virtual
 async def test_more_slots_are_used_at_once_and_fewer_let_what_runs_go_on() -> None:
     assert await starts(6, {"concurrent": 1}, (0.5, {"concurrent": 3}), lasts=1) == [0, 0.5, 0.5, 1, 1.5, 1.5]
