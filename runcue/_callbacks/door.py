@@ -44,8 +44,9 @@ AWAIT: Final = "await what it waits for, or be quicker"
 BE_QUICK: Final = "it runs in the loop, and has to be quicker"
 """What to do about user code that keeps the event loop: a plain callback, an awaited one, one that has to be plain."""
 
-ODD_RESULTS: Final = (*NEVER_RUN, RetryLater, Throttled, GiveUp, type)
-"""The types of results that are looked at: most likely a handler was meant to do something else with them."""
+ODD_RESULTS: Final[list[type]] = [*NEVER_RUN, RetryLater, Throttled, GiveUp, type]
+"""The types of results that are looked at: most likely a handler was meant to do something else with them. What is only
+loaded when it is asked for adds its own."""
 
 # An interruption longer than this means that other threads keep the interpreter busy. So many are taken to be no fault
 # of who ran, but no more than that part of the time.
@@ -219,6 +220,11 @@ class Door:
             words = (
                 f"returned {kind.__name__}, which counts as its result: its work unit is completed. Write `raise` in "
                 "place of `return`"
+            )
+        elif isinstance(value, Command):
+            words = (
+                f"returned {value!r}, which has not been run, though its work unit is completed. A command is a handler "
+                'by itself: write cue.task("name")(runcue.shell(...)), and {params[...]} for what it is given'
             )
         else:
             return

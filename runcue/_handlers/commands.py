@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File
+from runcue._callbacks.door import ODD_RESULTS
 from runcue._handlers.outputs import let_make
 from runcue._handlers.placeholders import Fields, Placeholder, Template
 from runcue._handlers.programs import run_program
@@ -158,6 +159,10 @@ class ShellCommand(Command):
         if self._in_shell:
             return self._templates[0].quoted(fields)
         return [word for template in self._templates for word in template.words(fields)]
+
+
+# Who returns one has most likely meant to run it.
+ODD_RESULTS.append(ShellCommand)
 
 
 def _checked_words(command: object) -> tuple[str, ...]:

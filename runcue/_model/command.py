@@ -7,6 +7,7 @@ Must not know: shells, processes, how values get into a command.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from runcue._model.callables import caller
@@ -15,7 +16,7 @@ from runcue._model.texts import words_of
 __all__ = ["Command"]
 
 
-class Command:
+class Command(ABC):
     """A handler that runs a command in a process of its own.
 
     Args:
@@ -32,6 +33,7 @@ class Command:
             code, line = place
             self.__code__ = code.replace(co_firstlineno=line)
 
+    @abstractmethod
     def check_artifacts(self, inputs: Any, outputs: Any, what: str) -> None:
         """Check that the artifacts it names are there, as far as a task says which it has.
 
@@ -43,15 +45,14 @@ class Command:
         Raises:
             ConfigurationError: One is not.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def where(self, work: Any) -> str:
         """What it does for a work unit at this moment, as what follows "is at"; "" if it does nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def __call__(self, work: Any, /, **params: Any) -> str:
         """Run it for a work unit. Returns what it has printed."""
-        raise NotImplementedError
 
     def is_again(self, other: Any) -> bool:
         """Whether another one is the same, written anew."""

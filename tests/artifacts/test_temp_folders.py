@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runcue
-from runcue._artifacts import temp_files
+from runcue._artifacts import temp_files, temp_folder
 from runcue._artifacts.publication import OutputTransaction
 from runcue._artifacts.temp_files import PREFIX, clear_dead
 
@@ -166,6 +167,19 @@ def test_a_claim_is_given_back_with_its_folder_and_with_what_cannot_be_taken_ove
     with pytest.raises(runcue.PublishError):
         OutputTransaction().let_make(tmp_path / "file" / "out")
     assert len(temp_files.CLAIMS_HELD._room) == held
+
+
+def test_a_folder_that_cannot_be_made_holds_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path, *, held: bool) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "temp"))
+
+    monkeypatch.setattr(temp_folder, "create_claimed_folder", refuse)
+    for taken in (True, False):
+        held = len(temp_files.CLAIMS_HELD._room)
+        with pytest.raises(runcue.PublishError, match="let this process write in the folder"):
+            OutputTransaction().let_make(tmp_path / "out")
+        assert len(temp_files.CLAIMS_HELD._room) == held
+        monkeypatch.setattr(temp_files.CLAIMS_HELD, "take", lambda taken=taken: not taken)
 
 
 def test_a_folder_that_was_cleared_before_it_was_claimed_is_made_anew(

@@ -467,6 +467,37 @@ def test_one_that_takes_long_to_be_started_is_told_as_a_command(
     )
 
 
+def test_who_returns_a_command_is_told_that_it_has_not_been_run(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("it")(lambda path: runcue.shell("touch a"))
+        async with cue:
+            await cue.submit("it")
+
+    run(main)
+    assert re.search(
+        r"task 'it', .*<lambda> .* returned shell\('touch a'\), which has not been run", caplog.text
+    )
+    assert names() == []
+
+
+def test_a_handler_may_run_a_command_itself_for_its_own_work_unit() -> None:
+    upper = runcue.shell("echo {work.id} {params[text]} > {outputs[0]}; echo done")
+
+    async def main() -> str:
+        cue = runcue.Cue(id_prefix="a")
+
+        @cue.task("it", outputs="out")
+        async def it(work: runcue.Work) -> str:
+            return (await upper(work)).upper()
+
+        async with cue:
+            return str(await (await cue.submit("it", params={"text": "text"})))
+
+    assert run(main) == "DONE\n"
+    assert Path("out").read_text() == "a-1 text\n"
+
+
 def test_what_is_no_fault_of_the_program_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **options: Any) -> None:
         raise OSError(errno.EAGAIN, "no more processes")
