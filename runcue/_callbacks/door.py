@@ -223,8 +223,8 @@ class Door:
             )
         elif isinstance(value, Command):
             words = (
-                f"returned {value!r}, which has not been run, though its work unit is completed. A command is a handler "
-                'by itself: write cue.task("name")(runcue.shell(...)), and {params[...]} for what it is given'
+                f"returned {value!r}, which has not been run, though its work unit is completed. A command is a "
+                'handler by itself: write cue.task("name")(runcue.shell(...)), and {params[...]} for what it is given'
             )
         else:
             return

@@ -495,7 +495,7 @@ def test_a_handler_may_run_a_command_itself_for_its_own_work_unit() -> None:
             return str(await (await cue.submit("it", params={"text": "text"})))
 
     assert run(main) == "DONE\n"
-    assert Path("out").read_text() == "a-1 text\n"
+    assert Path("out").read_text() == "a1 text\n"
 
 
 def test_what_is_no_fault_of_the_program_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
