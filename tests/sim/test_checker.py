@@ -200,6 +200,7 @@ LATER = [*submitted("make a"), ("started", 0.0, "1"), ("goes_back", 1.0, "1", 5.
 REFUSED = [*submitted("make a", "make b"), ("started", 0.0, "1"), ("refuse", 1.0, "1", 5.0)]
 REFUSED_TWICE = [*REFUSED, ("started", 6.0, "1"), ("refuse", 7.0, "1", 5.0)]
 DELAYED = [("wish", {"delay": 5.0}), *submitted("make a")]
+IN_A_LANE = [("wish", {"lane": "x"}), *submitted("free a", "free b")]
 MUST = {"must_complete": True}
 FINISH = {"drain": False}
 # Who makes something, and who needs that, and must complete.
@@ -229,6 +230,11 @@ BROKE_TWICE = [
 ]
 
 BROKEN: dict[str, tuple[str, list[Step]]] = {
+    "a start while another one of its lane is at work": (
+        "lane",
+        [*IN_A_LANE, ("started", 0.0, "1"), ("started", 0.0, "2")],
+    ),
+    "a start before what comes first in its lane": ("lane", [*IN_A_LANE, ("started", 0.0, "2")]),
     "an attempt before its time": ("early", [*RETRIED, ("started", 5.9, "1")]),
     "a start again of what asked for later, before its time": ("early", [*LATER, ("started", 5.9, "1")]),
     "a start of what is for later, before its time": ("early", [*DELAYED, ("started", 4.9, "1")]),

@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 import runcue
-from runcue_sim._chaos import attempts, starts
+from runcue_sim._chaos import attempts, lanes, starts
 from runcue_sim._chaos.allowances import Allowances
 from runcue_sim._chaos.faults import Injected, StopCall
 from runcue_sim._chaos.invariants import Duty, Limits, Violation
@@ -131,6 +131,7 @@ class Checker:
             or self._finds(starts.within_limits(now, observed, work))
             or (self._allowances is not None and self._objects(self._allowances.of_start(now, work), work))
             or self._finds(starts.with_reason(now, observed, work))
+            or self._finds(lanes.in_its_turn(now, observed.works.values(), work))
         ):
             return
         observed.start(now, work)

@@ -37,6 +37,7 @@ KINDS: Final = {
     "pause": "services are paused by hand",
     "breaker": "services are left in peace after failures in a row",
     "delay": "work units are submitted for later",
+    "lane": "some tasks have their work units run one at a time, in one lane or two",
     "gate-raise": "is_ready and is_stale raise",
     "gate-block": "is_ready and is_stale block the event loop",
     "gate-await": "is_ready and is_stale are async, and some take their time",
@@ -56,6 +57,7 @@ BLOCK: Final = 0.2
 
 _WAYS_TO_RAISE: Final = ("error", "error", "error", "give up", "exit", "cancelled")
 _HANG: Final = 1000.0
+_IN_LANES: Final = 0.3
 _FOR_EVER: Final = 1 << 30
 _UNHEEDED: Final = runcue.Retry(9, wait_initial=0)
 
@@ -242,7 +244,18 @@ class Faults:
             must = not must
         else:
             of_task.add("must_complete")
-        return Wish(policy, timeout, delay, by_wall, must, of_task=frozenset(of_task))
+        return Wish(
+            policy, timeout, delay, by_wall, must, lane=self.lane(task, item), of_task=frozenset(of_task)
+        )
+
+    def lane(self, task: str, item: str) -> str | None:
+        """The lane of all that is submitted of an item, so that it may join; None if it is in none.
+
+        Only what one task does is in one lane: else the first might need what comes after it.
+        """
+        if "lane" not in self.kinds or self._four("lane", task)[0] >= _IN_LANES:
+            return None
+        return f"{task} {int(2 * self._four('lane', task, item)[0])}"
 
     def stops(self) -> tuple[StopCall, ...]:
         """How a life is stopped before all is done; empty if it is not."""

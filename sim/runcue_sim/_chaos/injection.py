@@ -261,6 +261,8 @@ class FaultyStage(Stage):
             self.injected.counts["retry"] += self._active
         if wish.must_complete:
             self.injected.counts["must"] += self._active
+        if wish.lane is not None:
+            self.injected.counts["lane"] += self._active
         if self._active:
             self.limiting.count(self._services.get(task, ()))
         if wish.timeout is not None:

@@ -25,6 +25,7 @@ INVARIANTS: Final = {
     "cause": "nothing fails or is cancelled without a cause",
     "budget": "nothing starts that takes more of a budget than is left of it, or while something is owed",
     "paused": "nothing starts while its service is paused by hand",
+    "lane": "of one lane one is at work at a time, in the order of submission",
     "broken": "nothing starts while a breaker is open, and then one to see",
     "prompt": "what can start does so at that instant",
     "unproved": "nothing is skipped but what is up to date",

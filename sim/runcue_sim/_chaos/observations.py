@@ -16,6 +16,7 @@ from math import inf
 from runcue_sim._chaos.allowances import Allowances, service_of
 from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits
+from runcue_sim._chaos.lanes import is_behind
 from runcue_sim._chaos.observed_work import ObservedWork, Start
 from runcue_sim._chaos.occupancy import Occupancy
 
@@ -422,7 +423,8 @@ class Observations(Occupancy):
 
     def waits_for_others(self, work: ObservedWork) -> bool:
         """Whether a pending work may not run before another one has settled."""
-        return self.is_joined(work) or self.maker_of_needs(work) is not None
+        kept = self.is_joined(work) or self.maker_of_needs(work) is not None
+        return kept or is_behind(self.works.values(), work)
 
     def may_be_kept(self, work: ObservedWork, now: float) -> bool:
         """Whether something else may keep a work unit that could start."""

@@ -23,6 +23,7 @@ class Wish(NamedTuple):
         by_wall: Whether that is said as an instant of the wall clock.
         must_complete: Whether it must complete.
         cost: What it takes of budgets, None if nothing is said.
+        lane: The lane that it is in, None if it is in none.
         of_task: The options that its task has said, and its submission does not.
     """
 
@@ -32,6 +33,7 @@ class Wish(NamedTuple):
     by_wall: bool = False
     must_complete: bool = False
     cost: int | None = None
+    lane: str | None = None
     of_task: frozenset[str] = frozenset({"must_complete"})
 
     def options(self, wall: float) -> dict[str, Any]:
@@ -47,6 +49,8 @@ class Wish(NamedTuple):
             options["timeout"] = self.timeout
         if self.cost is not None:
             options["cost"] = {UNIT: self.cost}
+        if self.lane is not None:
+            options["lane"] = self.lane
         if self.delay and self.by_wall:
             options["run_at"] = wall + self.delay
         elif self.delay:
