@@ -109,6 +109,8 @@ class Core:
         # ...or for the instant of their next attempt, or, before the first one, for that of their submission.
         self.returning: Deadlines[Work] = Deadlines()
         self.appointments = Appointments()
+        # Those of the first whose instant has come, and that let others go first for now.
+        self.giving_way: dict[Work, None] = {}
         # Those that were put back, for who wants to hear of them; None: nobody does.
         self.came_back: list[Work] | None = None
         # Those that wait and are to be asked soon, and what was learned of whose settlement makes whom ready.

@@ -6,7 +6,8 @@ that was not, or less often; for a while, since that one may turn out to be unab
 line was rejected: for most that are refused once more it is the server that has no room, and they would lose their
 place for hours.
 
-Lives here: `goes_on_at`, asked as the instant of a work unit comes that was put back; and `others_come`.
+Lives here: `goes_on_at`, asked as the instant of a work unit comes that was put back; `look_again`, after which those
+go on who need not wait any more; and `others_come`.
 
 Must not know: what a refusal looks like, clocks.
 """
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from runcue._limits.breaker import BreakerLimit
     from runcue._limits.throttle import Throttle
 
-__all__ = ["goes_on_at", "others_come", "refused_in_a_row"]
+__all__ = ["goes_on_at", "look_again", "others_come", "refused_in_a_row"]
 
 _LOOKED_AT: Final = 16
 _RETURNING: Final = 1000
@@ -64,7 +65,40 @@ def goes_on_at(core: Core, work: Work, now: float) -> float:
     if at <= now or at > latest_start(work):
         return now
     attempts.again = attempts.again._replace(at=at)
+    core.giving_way[work] = None
     return at
+
+
+def look_again(core: Core, now: float) -> None:
+    """Let those go on who let others go first where one of these has passed.
+
+    Args:
+        core: The state.
+        now: Monotonic.
+    """
+    for work in list(core.giving_way):
+        if work not in core.returning:
+            del core.giving_way[work]
+        elif not _is_tried_out(work):
+            del core.giving_way[work]
+            core.returning.set(work, now)
+
+
+def _is_tried_out(work: Work) -> bool:
+    """Whether a service that it uses, and that it lets others go first for, has not let one pass."""
+    again = work._attempts.again  # type: ignore[union-attr]
+    run_queue: RunQueue = work._task.run_queue
+    for service in run_queue.services_for(work):
+        feedback = service.feedback
+        if feedback is None:
+            continue
+        throttle, breaker = feedback.throttle, feedback.breaker
+        if breaker is not None and breaker.is_open and work in breaker.tried:
+            return True
+        is_refused = again.throttles.gives_way and again.throttles.service == service.name
+        if is_refused and throttle is not None and throttle.closed:
+            return True
+    return False
 
 
 def _after_pause(

@@ -15,7 +15,7 @@ from runcue._model.phases import NEW, NOT_DUE, RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.coalescing import all_that_come_again
 from runcue._scheduling.core import Core
-from runcue._scheduling.giving_way import goes_on_at
+from runcue._scheduling.giving_way import goes_on_at, look_again
 
 __all__ = ["put_back", "take_back"]
 
@@ -49,12 +49,15 @@ def take_back(core: Core, now: float, most: float = inf) -> int:
     Each has the place that it had, by its key and number (rule 6): at the end of the line it would be overtaken by
     all that came since, for each attempt anew. What that costs the others is bounded by the delay.
     """
+    if core.giving_way:
+        look_again(core, now)
     taken = 0
     while taken < most and (work := core.returning.pop_due(now)) is not None:
         taken += 1
         if (at := goes_on_at(core, work, now)) > now:  # others go first
             core.returning.set(work, at)
             continue
+        core.giving_way.pop(work, None)
         core.move(work, NEW)
         if (declared := work._declared) is None or not core.hold_if_being_made(work, declared, now):
             work._task.run_queue.take_back(work)
