@@ -49,7 +49,7 @@ _LOOKS: Final = 10_000
 # For one work unit, of which the way to the root may be of thousands, so many artifacts are asked on that way, and so
 # many are looked through that are needed beside what is being made: a millisecond or two.
 _LOOKS_FOR_ONE: Final = 300
-_BESIDE: Final = 5_000
+_BESIDE: Final = 1_000
 # Of so many it is looked what passes them.
 _PASSED: Final = 100
 
