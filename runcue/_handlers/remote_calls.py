@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from inspect import getclosurevars, unwrap
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Final, NamedTuple
@@ -230,7 +231,13 @@ class Calls:
         form = None if parameters is None else tuple(parameters.form)
         parts = (self._handler, form, self._pickler, self._initializer)
         if self._pickler is not None:
-            return self._dumps(parts)
+            try:
+                return self._dumps(parts)
+            except Exception as error:
+                raise ConfigurationError(
+                    f"{self._what} cannot be sent to where it is to run: {self._unsent(error)}. Let it make there what "
+                    "it needs, or take it as a param."
+                ) from error
         stream = io.BytesIO()
         try:
             _ByName(stream, PROTOCOL).dump(parts)
@@ -245,6 +252,21 @@ class Calls:
                     ) from error
             raise
         return stream.getvalue()
+
+    def _unsent(self, error: Exception) -> str:
+        """What cannot be sent of a function that is sent with what it uses, in words."""
+        for function in (self._handler, self._initializer):
+            call = unwrap(function.func if isinstance(function, partial) else function) if function else None
+            if not isinstance(call := getattr(call, "__func__", call), FunctionType):
+                continue
+            used = getclosurevars(call)
+            for name, value in (*used.nonlocals.items(), *used.globals.items()):
+                try:
+                    self._dumps(value)
+                except Exception as reason:
+                    path, problem = find_culprit(value, name, self._dumps, reason)
+                    return f"it uses {path}, which {problem}"
+        return _clause(error)
 
     def _check_names(self) -> None:
         """Check what is known of its functions while the module is being loaded in which they are."""

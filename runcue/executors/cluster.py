@@ -26,7 +26,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 from uuid import uuid4
 
@@ -44,6 +44,10 @@ _CLOSE_FOR: Final = 2.0
 _LINGER: Final = 0.02
 """Seconds for which Dask keeps an answer that is here already. To give it up takes a message, and what is sent within
 10 ms after another one waits for the rest of these: that would be the next call."""
+
+_LARGE: Final = 1 << 20
+_WARNS_FROM: Final = "distributed.admin.large-graph-warning-threshold"
+"""Of so many bytes Dask warns that they might be sent in another way: there is none for what is called once."""
 
 _THREAD: Final = "runcue-dask"
 
@@ -200,7 +204,8 @@ class _Session:
     """
 
     def __init__(self, address: str, waiting: deque[_Call], counted: Callable[[int], object]) -> None:
-        import distributed  # noqa: PLC0415 - it takes as long as twenty times runcue
+        import dask.config  # noqa: PLC0415 - they take as long as twenty times runcue
+        import distributed  # noqa: PLC0415
 
         logging.getLogger("distributed.client").addFilter(_is_not_ours)
         self._address = address
@@ -217,6 +222,7 @@ class _Session:
             address, asynchronous=True, timeout=_CONNECT_FOR, set_as_default=False, name="runcue"
         )
         self._connection: object = None
+        self._config: Any = dask.config
 
     async def connect(self) -> None:
         """Find the scheduler, and what there is.
@@ -291,15 +297,20 @@ class _Session:
         """Have a worker run a call, and wait for what it reports."""
         answer, failed = None, None
         try:
-            future = self._client.submit(
-                pickle.loads,
-                call.payload,
-                key=f"runcue-{uuid4().hex}",
-                pure=False,
-                retries=0,
-                workers=[worker.address],
-                allow_other_workers=False,
-            )
+            with (
+                self._config.set({_WARNS_FROM: 2 * len(call.payload)})
+                if len(call.payload) > _LARGE
+                else nullcontext()
+            ):
+                future = self._client.submit(
+                    pickle.loads,
+                    call.payload,
+                    key=f"runcue-{uuid4().hex}",
+                    pure=False,
+                    retries=0,
+                    workers=[worker.address],
+                    allow_other_workers=False,
+                )
             answer = await future
             self._loop.call_later(_LINGER, future.release)
         except BaseException as error:
