@@ -117,16 +117,3 @@ def test_a_worker_without_runcue_is_told_of() -> None:
     told = _told(ModuleNotFoundError("No module named 'runcue'"), "tcp://10.0.0.2:8786")
     assert isinstance(told, runcue.ConfigurationError)
     assert str(told).endswith("(ModuleNotFoundError: No module named 'runcue'): install runcue there, too.")
-
-
-def test_with_its_scheduler_all_is_lost(tmp_path: Path) -> None:
-    with Cluster(tmp_path, workers=1) as doomed:
-        pool = DaskPool(doomed.address, lambda threads: None)
-        futures = [pool.submit(elsewhere.sleep, 20) for _ in range(2)]
-        wait_until(futures[0].running)
-        doomed.scheduler.kill()
-        for future in futures:
-            with pytest.raises(BrokenExecutor, match=r"The Dask scheduler at tcp://127.0.0.1:\d+ was lost"):
-                future.result(SECONDS)
-        with pytest.raises(BrokenExecutor, match="was lost"):
-            pool.submit(elsewhere.double, 1)

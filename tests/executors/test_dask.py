@@ -151,32 +151,6 @@ def test_a_time_out_of_the_cue_ends_the_wait_and_not_the_call(cluster: Cluster, 
     wait_until(lambda: len(lines(path)) == 2)
 
 
-def test_a_killed_worker_is_a_failed_attempt_of_what_it_ran_and_of_nothing_else(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    path = tmp_path / "log"
-
-    async def main() -> None:
-        cue, executor = runcue.Cue(), runcue.executors.dask(cluster.address)
-        cue.task(run_in=executor, retry=runcue.Retry(attempts=2, wait_initial=0.01))(elsewhere.note)
-        async with cue:
-            victim = cluster.add_worker()
-            await (await cue.call(elsewhere.note, path, 99, 0.0))
-            await until(lambda: executor.workers == 3)
-            handles = [await cue.call(elsewhere.note, path, number, 0.3) for number in range(12)]
-            await until(lambda: any(pid == str(victim.pid) for _, _, pid in lines(path)))
-            victim.kill()
-            works = [await handle.wait() for handle in handles]
-        assert [work.state for work in works] == [runcue.WorkState.COMPLETED] * 12
-        lost = [work for work in works if len(work.attempts) > 1]
-        assert len(lost) == 1
-        assert "was lost before it had reported" in str(lost[0].attempts[0].error)
-        begun = [number for number, what, _ in lines(path) if what == "begins"]
-        assert len(begun) == 13 + 1
-
-    asyncio.run(main())
-
-
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runcue.executors.cluster._CONNECT_FOR", 0.5)
     with socket.socket() as nobody:
