@@ -161,6 +161,8 @@ def unready(work: Work, since: float = -inf) -> Reason:
 
 def _held(work: Work, hold: Hold, since: float) -> Reason:
     """For whom a work unit is held."""
+    if hold.relation is LANE and hold.maker is work:
+        return Reason(work, "not asked", None, since)  # it has just come to have the lane
     if hold.relation is LANE:
         lane = work._declared.lane  # type: ignore[union-attr]
         place = {"place": lane.place_of(work)}

@@ -708,6 +708,23 @@ async def test_a_head_that_is_pending_is_the_root_of_what_its_lane_waits_for() -
 
 
 @virtual
+async def test_who_has_just_come_to_have_the_lane_waits_behind_nobody() -> None:
+    cue, _ = described(pending_timeout=2)
+    told: list[str] = []
+    cue.on_failure(lambda work, error: told.append(str(error)))
+    cue.service("slow", rate="1/min")
+    cue.task("slow", uses="slow")(lambda work: None)
+    cue.start()
+    for _ in range(3):
+        await cue.submit("slow", lane="x")
+    await asyncio.sleep(5)
+    assert len(told) == 2
+    assert told[0].endswith("slow: 1/min is used up, next start in 58.0 s")
+    assert told[1].endswith("not asked yet")
+    await cue.stop()
+
+
+@virtual
 async def test_lanes_that_wait_for_those_that_run_are_told_together() -> None:
     cue, _ = described()
     cue.start()
