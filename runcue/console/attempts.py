@@ -126,9 +126,9 @@ class AttemptTally:
 
 
 def _words_of(error: BaseException | None) -> str:
-    """An error in a line: what people have written may raise."""
+    """The first line of an error: what people have written may raise."""
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).strip().partition("\n")[0].split())
     except Exception:
         text = ""
     name = type(error).__name__

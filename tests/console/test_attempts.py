@@ -83,7 +83,7 @@ def watched_for(
         number[0] += 1
         await asyncio.sleep(luck.uniform(0.5, 1.5))
         if number[0] in range(*fails["from"]):
-            raise each("All connection attempts failed")
+            raise each("All connection attempts failed\nFor more information see there")
 
     async def main() -> list[Snapshot]:
         tally = watched(cue)
