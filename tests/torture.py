@@ -2,9 +2,10 @@
 """What the suite does, for longer: `python3 dev.py torture`.
 
 What lives here: running each property in a process of its own, one line for each; each attack on each event loop;
-2,000 kills of makers of files, 500 of the PDF pipeline, 100 of Dask's workers; and the soak of a million works. What
-the properties are stands in `tests/property`, what is attacked in `tests/attacks`, what a kill may leave behind in
-`tests/artifacts/test_files_kill.py`, `tests/examples/test_pdf_pipeline_kill.py`, `tests/executors/test_dask_kill.py`.
+2,000 kills of makers of files, 500 of the PDF pipeline and of handlers' processes each, 100 of Dask's workers; and the
+soak of a million works. What the properties are stands in `tests/property`, what is attacked in `tests/attacks`, what a
+kill may leave behind in `tests/artifacts/test_files_kill.py`, `tests/examples/test_pdf_pipeline_kill.py`,
+`tests/executors/test_killed_processes.py`, `tests/executors/test_dask_kill.py`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ KILLERS = {
     "makers of files": ("tests/artifacts/test_files_kill.py", 1),
     "the PDF pipeline": ("tests/examples/test_pdf_pipeline_kill.py", 4),
     "workers of a Dask cluster": ("tests/executors/test_dask_kill.py", 20),
+    "processes of handlers": ("tests/executors/test_killed_processes.py", 4),
 }
 """Programs that kill, and how many times fewer kills each gets: a life of the pipeline, or a start of a worker, takes
 longer."""

@@ -163,3 +163,16 @@ def note_the_end(path: str) -> None:
 def fail(error: Any) -> None:
     """Raise."""
     raise error
+
+
+def make(work: Any, number: int, folder: str) -> int:
+    """Note that it was begun, and write something in several steps."""
+    note = os.open(Path(folder, "begun"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(note, f"{number} {work.attempt}\n".encode())
+    os.close(note)
+    with work.write(work.outputs[0]) as file:
+        for part in range(20):
+            file.write(f"{number} {part}\n")
+            file.flush()
+            time.sleep(0.0002)
+    return number
