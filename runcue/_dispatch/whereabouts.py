@@ -23,7 +23,7 @@ _DEEPEST: Final = 1000
 
 
 def where_it_is(work: Work, in_flight: Mapping[Work, Any]) -> str:
-    """Where the handler that was started for a work unit is: "fetch (app.py:12)"; "" if that is not known.
+    """Where the handler that was started for a work unit is: "fetch (app.py:12)", "process 4711"; "": not known.
 
     Args:
         work: The work unit.
@@ -31,6 +31,8 @@ def where_it_is(work: Work, in_flight: Mapping[Work, Any]) -> str:
     """
     if isinstance(work._task.handler, Command):
         return work._task.handler.where(work)
+    if hasattr(work._task.executor, "where"):
+        return str(work._task.executor.where(work))
     if work._runner is None:
         return place_of(_frames_of_thread(work))
     return place_of(_frames_of(in_flight.get(work)))

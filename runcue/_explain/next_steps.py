@@ -277,7 +277,7 @@ def _end(holding: Holding) -> str:
     work = holding.oldest
     executor = work._task.executor
     if executor is None or getattr(executor, "kills", False):
-        if work._phase == SETTLED:
+        if work._phase == SETTLED and executor is None:
             return (
                 f"Let the handler of {name_of(work)} end when it is cancelled, and set a time-out on what it awaits "
                 "meanwhile"

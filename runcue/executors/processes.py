@@ -196,6 +196,11 @@ class ProcessExecutor:
             self._loop.call_soon(self._could_not_start, work, error, context=self._context)
         return True
 
+    def where(self, work: Any) -> str:
+        """In which process the handler of a work unit is, for people: "process 4711"; "" if it is in none."""
+        process = self._busy.get(work)
+        return "" if process is None else f"process {process.pid}"
+
     def stop(self) -> None:
         """Let idle processes end, and end those that have a call in hand. Nobody hears of that here."""
         if self._loop is None:

@@ -39,8 +39,8 @@ class Findings(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.kills:,} kills: {self.works:,} work units in {self.attempts:,} attempts, {self.began:,} of which had "
-            "begun"
+            f"{self.kills:,} kills: {self.works:,} work units in {self.attempts:,} attempts, of which {self.began:,} "
+            "had begun"
         )
 
 

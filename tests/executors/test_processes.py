@@ -412,3 +412,22 @@ def test_virtual_time_stands_still_while_a_handler_runs() -> None:
             return asyncio.get_running_loop().time()
 
     assert run(main) == 0.0
+
+
+@in_module
+async def test_who_waits_for_a_process_is_told_so_and_which_one_is_in_use(tmp_path: Path) -> None:
+    cue = runcue.Cue(max_processes=1)
+    cue.task("sleep", run_in="process")(in_processes.sleep)
+    async with cue:
+        first = await cue.submit("sleep", params={"seconds": 60, "beginning": str(tmp_path / "pid")})
+        second = await cue.submit("sleep", params={"seconds": 0})
+        pid = await until(lambda: text_of(tmp_path / "pid"))
+        assert (
+            "processes: the only slot is in use (Cue(max_processes=1))" in cue.debug_blocked()[0]["details"]
+        )
+        why = cue.why(second)
+        assert "Cue(max_processes=)" in why.next_step, why
+        assert "a process (the only one is in use" in str(cue.why())
+        assert cue._dispatcher.where_it_is(await cue.get(first)) == f"process {pid}"
+        await cue.cancel(first)
+        assert await second == "slept"
