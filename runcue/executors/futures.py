@@ -249,7 +249,7 @@ class FuturesExecutor:
             channel.close()
         if self._make is not None and self._pool is not None:
             pool, self._pool = self._pool, None
-            pool.shutdown(wait=False, cancel_futures=True)
+            _dismiss(pool)
 
     def _give(self, pool: Executor, *what: Any) -> Future[Any]:
         """Have something called.
@@ -264,7 +264,7 @@ class FuturesExecutor:
                 if self._make is None:
                     raise
                 self._pool = None
-                pool.shutdown(wait=False, cancel_futures=True)
+                _dismiss(pool)
                 return self.open().submit(*what)
         except BrokenExecutor as error:
             raise UsageError(
@@ -319,6 +319,14 @@ def _answered(channel: _Channel, work: Any, call: Call, given: float, future: Fu
         call.over()
     else:
         channel.tell(_Message(work, call, *_outcome_of(future), given))
+
+
+def _dismiss(pool: Executor) -> None:
+    """Shut down a pool that a function has made; what it has begun comes to its end."""
+    try:
+        pool.shutdown(wait=False, cancel_futures=True)
+    except TypeError:  # loky's has no such option
+        pool.shutdown(wait=False)
 
 
 def _is_shut_down(pool: Executor) -> bool:

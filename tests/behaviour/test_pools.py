@@ -431,3 +431,30 @@ async def test_a_rehearsal_makes_no_pool_and_sends_nothing() -> None:
         for name in ("double", "here"):
             assert await (await cue.submit(name, {"number": threading.Lock()})) == "pretended"
     assert not made
+
+
+@pytest.mark.rule(54)
+async def test_a_pool_that_knows_no_more_than_to_be_shut_down_is_shut_down() -> None:
+    class Plain(ByHand):
+        def shutdown(self, wait: bool = True) -> None:  # type: ignore[override]
+            super().shutdown(wait)
+
+    cue = runcue.Cue()
+    cue.task("double", run_in=Plain)(elsewhere.double)
+    async with cue:
+        handle = await cue.submit("double", {"number": 1})
+        await asyncio.sleep(0.01)
+        pool = cue._executors._pools[id(Plain)][1].open()
+        pool.finish()  # type: ignore[attr-defined]
+        assert await handle == 2
+    assert pool._shutdown  # type: ignore[attr-defined]
+
+
+@pytest.mark.rule(34)
+async def test_a_handler_that_took_its_picture_for_a_param_is_told_so() -> None:
+    cue = runcue.Cue()
+    cue.task("plus", run_in=elsewhere.InPlace())(elsewhere.plus_one)
+    async with cue:
+        with pytest.raises(TypeError) as raised:
+            await (await cue.submit("plus", {"number": 1}))
+    assert "got its work unit as 'number': if that is a param, annotate it" in raised.value.__notes__[0]

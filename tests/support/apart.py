@@ -68,6 +68,10 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def plus_one(number) -> int:  # type: ignore[no-untyped-def]
+    return number + 1  # type: ignore[no-any-return]
+
+
 def whole(work: Any) -> dict[str, Any]:
     """All that a picture shows."""
     return {
