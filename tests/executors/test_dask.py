@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -206,3 +207,55 @@ def test_without_dask_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(runcue.ConfigurationError, match=r"pip install runcue\[dask\]"):
         runcue.executors.dask("tcp://10.0.0.1:8786")
     assert os.getpid()
+
+
+_lock = threading.Lock()
+
+
+class Locked:
+    """Called as a function is."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __call__(self, number: int) -> int:
+        return number
+
+
+def test_what_a_function_uses_that_cannot_be_sent_is_named(cluster: Cluster) -> None:
+    inner = {"of": [threading.Lock()]}
+
+    def by_closure(number: int) -> int:
+        return number + len(inner)
+
+    def by_global(number: int) -> int:
+        return number + _lock.locked()
+
+    by_global.__module__ = by_closure.__module__ = "__main__"
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        for name, handler, said in (
+            ("closure", by_closure, r"it uses inner\['of'\]\[0\], which is a _thread.lock"),
+            ("global", by_global, r"it uses _lock, which is a _thread.lock"),
+            ("object", Locked(), r"cannot pickle '_thread.lock' object"),
+        ):
+            cue.task(name, run_in=runcue.executors.dask(cluster.address))(handler)
+            async with cue:
+                with pytest.raises(
+                    runcue.ConfigurationError, match=rf"cannot be sent to where it is to run: .*{said}"
+                ):
+                    await cue.submit(name, {"number": 1})
+
+    asyncio.run(main())
+
+
+def test_functions_of_the_program_and_large_params_are_sent_as_they_are(cluster: Cluster) -> None:
+    def length(what: bytes) -> int:
+        return len(what)
+
+    async def main() -> None:
+        async with cue_on(cluster, length) as cue:
+            assert await (await cue.call(length, bytes(11 << 20))) == 11 << 20
+
+    asyncio.run(main())
