@@ -253,6 +253,11 @@ class Allowances:
         regime = self._regimes[service]
         # Else it may be open, since a time-out counts from an instant of which nobody hears.
         is_closed = place.failures_most + self._timed_out(now, start) < regime.failures
+        if how == "otherwise" and start is not None and start.is_over_time(now):
+            # It may have failed by a time-out before it was cancelled.
+            place.failed_at = now
+            place.failures_most += 1
+            self.on_end(now + regime.cooldown + 2 * BY_WALL)
         if how == "passed":
             if start is None:
                 # The handler of another one, which may have been anything.
@@ -306,8 +311,11 @@ class Allowances:
 
     def _keeps(self, now: float, place: _Place, service: str, *, is_busy: bool) -> bool:
         regime = self._regimes[service]
-        if regime.failures and place.failures_most >= regime.failures:
-            return is_busy or now < place.failed_at + regime.cooldown + BY_WALL
+        if not regime.failures:
+            return False
+        unheard = self._timed_out(now)
+        if place.failures_most + unheard >= regime.failures:
+            return is_busy or unheard > 0 or now < place.failed_at + regime.cooldown + BY_WALL
         return False
 
 
