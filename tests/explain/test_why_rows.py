@@ -28,6 +28,16 @@ TWICE = r"found not ready \d times"
 # What print(cue.why(...)) has to say, as patterns: since when, the cause with its numbers, callbacks and places, until
 # when, and what to do.
 WHY = {
+    "behind others in its lane": [
+        "^post 3: waiting for its lane, for 5 s$",
+        r"^  third in lane 'anna', behind post 1 \(has run for 5 s\)$",
+        rf"its handler runs; it is at post_for {HERE}",
+    ],
+    "handler awaits what comes after it in its lane": [
+        "^parent 1: deadlock, for 3 s$",
+        "Deadlock: parent 1 waits for child 2; child 2 needs the lane 'x', which parent 1 has$",
+        "A handler must not wait for what comes after it in its lane: give that another lane=, or submit it and return",
+    ],
     "missing producer": [
         rf"^slice 1: no producer, for 1 s, {TWICE}$",
         rf"File\('loaf'\) is missing \(at '{FOLDER}/loaf', from the working folder\); {UNMADE}$",
@@ -278,6 +288,7 @@ TOLD = {
     "is_ready False for ever, opaque": rf"Stuck: slice 1: .*there_is_a_loaf {HERE} returned False",
     "is_ready False with a reason": "Stuck: slice 1: is_ready said no: the loaf is still hot",
     "handler awaits a work unit that needs its slot": "Deadlock: dinner 1 waits for roast 2",
+    "handler awaits what comes after it in its lane": "Deadlock: parent 1 waits for child 2; .* needs the lane 'x'",
     "max_age is over": r"No producer: bake 1: .* is 3 days old",
     "artifact there but not valid": "No producer: bake 1: .* is not valid",
     "path that nobody will ever make": "No producer: read 1: ",
