@@ -126,6 +126,25 @@ async def test_what_several_services_count_counts_once() -> None:
 
 @pytest.mark.rule(46)
 @virtual
+async def test_what_is_refused_is_taken_back_once_where_several_services_count() -> None:
+    cue = runcue.Cue()
+    cue.service("one", budget={"tokens": "1000/min"})
+    cue.service("all", budget={"tokens": "5000/min"})
+    refusals = [True, False]
+
+    @cue.task(uses=["one", "all"], cost={"tokens": 7})
+    async def ask(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+        if refusals.pop(0):
+            raise runcue.Throttled(retry_after=1)
+
+    async with cue:
+        await cue.submit(ask)
+        assert (await cue.drain()).spent == {"tokens": Spent(7, 0)}
+
+
+@pytest.mark.rule(46)
+@virtual
 async def test_a_handler_that_goes_on_for_another_one_has_not_spent_in_vain() -> None:
     cue = a_cue({"tokens": "1000000/min"})
 
