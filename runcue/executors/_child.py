@@ -23,7 +23,7 @@ import threading
 import traceback
 import types
 from importlib.util import find_spec
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 __all__ = ["ANSWER", "CALL", "ENTERED", "FOLDER", "HEADER", "INSTANT", "RECORD", "TOLD_CALL", "main"]
@@ -54,6 +54,9 @@ ANSWER: Final = 5
 
 _LAST: Final = 10
 """Seconds that a process has in which to end by itself."""
+
+_AFTER_PARENT: Final = 0.5
+"""Seconds of these that are left when the parent is gone."""
 
 
 def main(
@@ -234,9 +237,11 @@ def _end_with_parent(lifeline: int, ending: threading.Event) -> None:
     """Wait until the parent is gone, and end then, with all that was started here."""
     try:
         os.read(lifeline, 1)
-    finally:
-        if not ending.is_set():
-            os.killpg(0, signal.SIGKILL)
+    except OSError:
+        return  # a handler has closed all descriptors, and with them the pipe by which the parent sees that
+    if ending.is_set():
+        sleep(_AFTER_PARENT)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _let_go(pipes: tuple[int, ...]) -> None:
