@@ -53,9 +53,10 @@ class Cluster:
 
     def _begin(self, port: str) -> None:
         self._file.unlink(missing_ok=True)
-        self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", port, "--dashboard-address", "127.0.0.1:0"
-        )
+        # Should this process be killed, it ends some time, and its workers with it.
+        ending = ("--idle-timeout", "20 minutes")
+        at = ("--host", "127.0.0.1", "--port", port, "--dashboard-address", "127.0.0.1:0")
+        self.scheduler = self._start("scheduler", *at, *ending)
         for _ in range(self._first):
             self.add_worker()
 
