@@ -431,3 +431,43 @@ async def test_who_waits_for_a_process_is_told_so_and_which_one_is_in_use(tmp_pa
         assert cue._dispatcher.where_it_is(await cue.get(first)) == f"process {pid}"
         await cue.cancel(first)
         assert await second == "slept"
+
+
+@in_module
+async def test_an_idle_process_that_is_killed_is_replaced_and_nobody_is_told(cue: runcue.Cue) -> None:
+    pid = await (await cue.call(in_processes.who))
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    assert await (await cue.call(in_processes.who)) != pid
+
+
+@in_module
+async def test_who_is_cancelled_while_no_process_can_be_started_is_in_the_way_of_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with with_handlers() as cue:
+        first = await cue.call(in_processes.sleep, 0.3)
+        await asyncio.sleep(0.05)
+
+        def fail(theirs: tuple[int, int, int]) -> None:
+            raise BlockingIOError("Resource temporarily unavailable")
+
+        monkeypatch.setattr(_process, "_popen", fail)
+        waiting = await cue.call(in_processes.who)
+        await until(lambda: waiting.state is runcue.WorkState.RUNNING)
+        assert await cue.cancel(waiting)
+        other = await cue.call(in_processes.who)
+        assert (await first, type(await other)) == ("slept", int)
+
+
+def test_ends_and_records_that_nobody_knows_are_told_as_far_as_can_be(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from runcue.executors import processes
+
+    class Ended:
+        id, task = "1", "t"
+
+    assert "was killed by signal 100." in str(processes._died(Ended(), -100))
+    processes._log(b"no pickle")
+    assert "A record of the log of a process is lost" in caplog.text
