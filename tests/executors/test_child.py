@@ -1,0 +1,87 @@
+"""What a process of handlers does besides its calls, looked at from inside: most of it happens where none can tell."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from runcue.executors import _child
+
+pytestmark = pytest.mark.rule(57)
+
+
+def test_a_main_program_that_cannot_be_had_is_told_and_not_tried_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "__mp_main__", sys)
+    former = sys.modules["__main__"]
+    leaves = tmp_path / "leaves.py"
+    leaves.write_text("raise SystemExit(3)", encoding="utf-8")
+    for module, script, words in (
+        ("no_such_module_anywhere", None, "there is no module"),
+        (None, None, "it has no file"),
+        (None, str(leaves), "SystemExit: 3"),
+    ):
+        program = _child._MainProgram(module, script)
+        for _ in range(2):
+            with pytest.raises(ImportError, match=words):
+                program.load()
+        assert sys.modules["__main__"] is former
+
+
+def test_a_record_is_sent_whatever_somebody_has_added_to_it() -> None:
+    reading, writing = os.pipe()
+    to_parent = _child._ToParent(writing)
+    handler = _child._LogToParent(to_parent)
+    record = logging.LogRecord("name", 20, "path", 1, "of %s", ("it",), None)
+    record.lock, record.number = threading.Lock(), 2
+    handler.emit(record)
+    length, kind = _child.HEADER.unpack(os.read(reading, _child.HEADER.size))
+    said = pickle.loads(os.read(reading, length))
+    assert (kind, said["msg"], said["number"], "lock" in said["lock"]) == (_child.RECORD, "of it", 2, True)
+    to_parent.tell_entry()
+    assert _child.HEADER.unpack(os.read(reading, _child.HEADER.size)) == (_child.INSTANT.size, _child.ENTERED)
+    os.close(reading)
+    _child._let_go((writing,))
+    _child._let_go((writing,))  # it is closed
+
+
+def test_a_process_ends_with_its_parent_and_a_little_later_if_it_is_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(os, "killpg", lambda *what: done.append(what))
+    monkeypatch.setattr(_child, "sleep", done.append)
+    ending = threading.Event()
+    for _ in range(2):
+        reading, writing = os.pipe()
+        os.close(writing)
+        _child._end_with_parent(reading, ending)
+        os.close(reading)
+        ending.set()
+    _child._end_with_parent(reading, ending)  # a handler has closed it
+    assert done == [(0, 9), _child._AFTER_PARENT, (0, 9)]
+
+
+def test_a_folder_that_is_gone_and_a_stream_that_is_closed_are_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    _child._be_in(str(gone))
+    _child._be_in("")
+    _child._be_in(str(tmp_path))
+    assert Path.cwd() == tmp_path
+    closed = (tmp_path / "file").open("w", encoding="utf-8")
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    monkeypatch.setattr(sys, "stderr", None)
+    _child._flush()
