@@ -393,9 +393,13 @@ class Dispatcher:
 
     def can_go_on(self) -> bool:
         """Whether something of what is due, or was begun, will be able to start by itself."""
-        now = self.turns.now()
+        turns = self.turns
+        now = turns.now()
+        # While starts are held back no limit is asked: what it has said before may be old.
+        held_back = not (turns.may_start or turns.closed)
         return bool(len(self.core.returning)) or any(
-            run_queue.backlog() and run_queue.can_come(now) for run_queue in self.core.run_queues.values()
+            run_queue.backlog() and (held_back or run_queue.can_come(now))
+            for run_queue in self.core.run_queues.values()
         )
 
     def next_start(self) -> float:

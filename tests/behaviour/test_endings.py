@@ -336,3 +336,53 @@ async def test_nothing_spins_while_starts_are_held_back_because_a_stranger_has_c
         assert tasks[0] is not None
         tasks[0].cancel()
         await handle
+
+
+class OneAtATime(runcue.abc.Limit):
+    """It cannot say when there will be room."""
+
+    def __init__(self) -> None:
+        self.inside: set[runcue.Work] = set()
+
+    def room(self, now: float, work: runcue.Work, /) -> bool:
+        return not self.inside
+
+    def acquire(self, now: float, work: runcue.Work, /) -> None:
+        self.inside.add(work)
+
+    def release(self, now: float, work: runcue.Work, actual: Any, /) -> None:
+        self.inside.discard(work)
+
+
+@pytest.mark.rule(23, 50)
+@pytest.mark.parametrize(("limit", "end"), [("breaker", "drain"), ("own", "drain"), ("own", "stop")])
+@virtual
+async def test_what_waits_for_the_end_of_another_one_still_runs_when_a_stranger_cancels_that(
+    limit: str, end: str
+) -> None:
+    cue = runcue.Cue()
+    if limit == "breaker":
+        cue.service("api", breaker=runcue.Breaker(failures=1, cooldown="60s"))
+    else:
+        cue.service("api", limits=[OneAtATime()])
+    tasks: list[asyncio.Task[Any] | None] = []
+
+    @cue.task(uses="api")
+    async def call(work: runcue.Work) -> None:
+        tasks.append(asyncio.current_task())
+        await asyncio.sleep(1)
+        if len(tasks) == 1:
+            raise ConnectionError("refused")
+
+    cue.start()
+    await (await cue.submit("call")).wait()
+    handles = [await cue.submit("call") for _ in range(2)]
+    ending = asyncio.ensure_future(getattr(cue, end)())
+    while len(tasks) < 2:
+        await asyncio.sleep(0.5)
+    assert tasks[1] is not None
+    tasks[1].cancel()
+    await ending
+    assert [handle.work.state.value for handle in handles] == ["cancelled", "completed"]
+    if end == "drain":
+        await cue.stop()
