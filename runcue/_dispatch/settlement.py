@@ -8,6 +8,7 @@ Must not know: how handlers run, or what their end means.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from runcue._artifacts.changes import HEARERS, changed
@@ -53,6 +54,7 @@ class Settlement:
 
     Attributes:
         refusals: How many were to be submitted since the start, and could not be: items of maps.
+        succeeds: Told of who has taken the place of one that is withdrawn; None: nobody is.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Settlement:
         in_flight: InFlight,
     ) -> None:
         self.refusals = 0
+        self.succeeds: Callable[[Work], object] | None = None
         self._core = core
         self._door = callbacks.door
         self._gate = callbacks.gate
@@ -274,7 +277,7 @@ class Settlement:
         successor = None if work._declared is None else self._successor_of(work)
         work.cancelled = True
         self.settle(work, CANCELLED, self._gate.at, by)
-        self._fail_misfit(successor)
+        self._look_at_heir(successor)
         self._turns.wake()
 
     def _cancel(self, work: Work, by: Any) -> None:
@@ -289,7 +292,7 @@ class Settlement:
         else:
             self.let_handler_know(work)
             self.withdraw(work, CANCELLED, by)
-            self._fail_misfit(successor)
+        self._look_at_heir(successor)
 
     def give_up(self, work: Work, error: BaseException) -> None:
         """Fail a pending work unit; what others have joined goes on for them."""
@@ -297,7 +300,7 @@ class Settlement:
             return
         successor = None if work._declared is None else self._successor_of(work)
         self.withdraw(work, FAILED, error)
-        self._fail_misfit(successor)
+        self._look_at_heir(successor)
 
     def _successor_of(self, work: Work) -> Work | None:
         """See `succession.successor_of`."""
@@ -306,12 +309,16 @@ class Settlement:
             self._timers.active.set(successor, latest_start(successor))
         return successor
 
-    def _fail_misfit(self, successor: Work | None) -> None:
-        """Fail who has taken a place and can never start: it had joined another one when limits were changed."""
-        if successor is None or successor._phase >= RUNNING:
-            return  # what runs is looked at when it comes back
-        if (fault := fault_of_change(successor)) is not None:
+    def _look_at_heir(self, successor: Work | None) -> None:
+        """See whether who has taken a place is to go on: it has never been asked about itself."""
+        if successor is None:
+            return
+        # It had joined another one when limits were changed. What runs is looked at when it comes back.
+        fault = fault_of_change(successor) if successor._phase < RUNNING else None
+        if fault is not None:
             self.withdraw(successor, FAILED, fault)
+        elif self.succeeds is not None:
+            self.succeeds(successor)
 
     def withdraw(self, work: Work, outcome: int, value: Any = None, duration: float | None = None) -> None:
         """Settle a work unit out of its queue, and cancel what runs of it in the loop.

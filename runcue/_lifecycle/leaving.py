@@ -54,6 +54,7 @@ class Leaving:
 
     Attributes:
         works: Those that were left since the start.
+        ends_runs: Whether what runs is cut off as well.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Leaving:
         self._dispatcher = dispatcher
         self._explanations = explanations
         self._log = log
-        self.works: list[Work] = []
+        self.works: dict[Work, None] = {}
+        self.ends_runs = False
         # Those of which nobody has said that they are to be left, and for what they have waited.
         self._untold: list[tuple[Work, str]] = []
         # Submitted for later since the cue is stopping: those that were not looked at yet, and all of them; whether all
@@ -75,14 +77,16 @@ class Leaving:
 
     def begin(self) -> None:
         """The cue was started."""
-        self.works, self._untold, self._submitted = [], [], []
+        self.works, self._untold, self._submitted = {}, [], []
+        self.ends_runs = False
         self._rounds, self._late = 0, set()
         self._leaves_later = self._leaves_endless = False
-        self._core.came_back = None
+        self._core.came_back = self._dispatcher.settlement.succeeds = None
 
     def begin_to_stop(self) -> None:
         """From now on whatever comes to wait for an instant again may have to be left."""
         self._core.came_back = []
+        self._dispatcher.settlement.succeeds = self._succeeds
 
     def submitted(self, work: Work) -> None:
         """A work unit was submitted for later while the cue is stopping."""
@@ -154,9 +158,19 @@ class Leaving:
         """Take note of a pending work unit that is about to be given up, if it is one that could run some time."""
         if not (self._is_for_later(reason.work) or self._is_endless(reason.work)):
             return False
-        self.works.append(reason.work)
+        self.works[reason.work] = None
         self._untold.append((reason.work, reason.details))
         return True
+
+    def _succeeds(self, heir: Work) -> None:
+        """Somebody has taken the place of one that was not cut off, and may be one that is."""
+        runs = heir._phase >= RUNNING and not self.ends_runs
+        if runs or self._dispatcher.turns.loop is None or not self._dispatcher.endings.is_over_for(heir):
+            return
+        if self._is_for_later(heir) or self._is_endless(heir):
+            self._leave([heir])
+        else:
+            self._dispatcher.settlement.cancel(heir, BY_STOP)
 
     def _is_for_later(self, work: Work) -> bool:
         one, appointments = _runs_for(work), self._core.appointments
@@ -192,10 +206,10 @@ class Leaving:
         for work, reason in reasons:
             if work._phase == SETTLED:
                 continue  # by a listener that has heard of the one before
-            self.works.append(work)
-            if not told:
+            if not told and work not in self.works:
                 details = in_short(reason or Reason(work, "not asked"), now, wall)
                 self._untold.append((work, details))
+            self.works[work] = None
             self._dispatcher.settlement.cancel(work, BY_STOP)
 
     def tell(self) -> None:

@@ -54,8 +54,7 @@ KILL: Final = 4
 """All that runs is cancelled."""
 
 FIRST_STEPS: Final = 3
-"""Turns of the loop in which what a listener has spawned may still submit: a task, a callback or a group that spawns
-the task."""
+"""Turns of the loop in which what a listener has spawned may submit: a task, or a callback or group that spawns it."""
 
 
 class Stopping:
@@ -347,6 +346,7 @@ class Stopping:
             self._cancel_pending(spared)
         self._dispatcher.rechecker.changed()
         if level >= CUT:
+            self.leaving.ends_runs = True
             self._cancellation.cancel(spared)
         self._dispatcher.turns.wake()
 

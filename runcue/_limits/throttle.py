@@ -241,7 +241,7 @@ class Throttle(Limit):
         if self.closed:
             self.probe = work
         elif now < self._spread_until:
-            self._next = now + 2 * self._luck() * self._gap
+            self._next = min(now + 2 * self._luck() * self._gap, self._spread_until)
 
     def entered(self, now: float, work: Work, at: float, /) -> None:
         """See `Limit.entered`."""

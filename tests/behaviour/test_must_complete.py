@@ -258,6 +258,56 @@ async def test_who_has_joined_lends_it_to_the_one_that_runs_for_both(gone: str |
     assert states(leader, follower) == ends[gone]
 
 
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize(
+    ("error", "stop"),
+    [
+        (None, {"timeout": 2}),
+        (ValueError(), {"drain": False}),
+        (ValueError(), {"timeout": 2}),
+        (runcue.Throttled(5), {"drain": False}),
+    ],
+)
+@virtual
+async def test_who_has_joined_it_since_it_runs_settles_with_it_and_does_not_go_on_in_its_place(
+    error: Exception | None, stop: dict[str, Any], gone: bool
+) -> None:
+    cue = runcue.Cue()
+    cue.service("api")
+    calls: list[float] = []
+
+    @cue.task(uses="api", retry=runcue.Retry(3, wait_initial=5, wait_jitter=0))
+    async def both(work: runcue.Work) -> None:
+        calls.append(now())
+        await asyncio.sleep(10)
+        if error is not None and len(calls) == 1:
+            raise error
+
+    @cue.task(must_complete=True)
+    async def other(work: runcue.Work) -> None:
+        await asyncio.sleep(50)
+
+    cue.start()
+    await cue.submit("other")
+    leader = await cue.submit("both", key="k", must_complete=True)
+    follower, last = [await cue.submit("both", key="k") for _ in range(2)]
+    await asyncio.sleep(5)
+    stopping = asyncio.ensure_future(cue.stop(**stop))
+    # Before that it goes along, also while its leader waits to be tried again.
+    await asyncio.sleep(8 if error else 4)
+    assert states(leader, follower, last) == ["pending" if error else "running"] * 3
+    if gone:
+        leader.cancel()
+        assert states(leader, follower, last) == ["cancelled"] * 3
+    summary = await stopping
+    assert now() == 50
+    assert states(leader, follower, last) == ["cancelled" if gone else "completed"] * 3
+    assert len(calls) == (1 if gone or error is None else 2)
+    assert summary.left == (
+        [follower.work, last.work] if gone and isinstance(error, runcue.Throttled) else []
+    )
+
+
 @virtual
 async def test_the_end_of_its_time_cuts_off_all_others_and_that_is_said(
     caplog: pytest.LogCaptureFixture,

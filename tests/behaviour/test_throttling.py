@@ -11,6 +11,7 @@ import pytest
 
 import runcue
 import runcue.testing
+from runcue._limits.throttle import Throttle
 from tests.support.loops import each_loop, run_on
 from tests.support.virtual_time import now, virtual
 
@@ -106,6 +107,25 @@ async def test_a_burst_is_one_pause_whose_latest_instant_counts_and_then_one_goe
     assert all(call >= 20.2 - 1e-9 for call in rest)
     assert rest[3] <= 20.2 + 2.0 + 1e-9
     assert len(server.calls) == 24
+
+
+@pytest.mark.rule(26)
+@virtual
+async def test_chance_lets_the_next_one_wait_no_longer_than_the_rest_are_spread() -> None:
+    server = Server()
+    cue, _ = cue_of(server)
+    throttle = Throttle(lambda: 1.0)
+    refused, second, third = [(await cue.submit("t")).work for _ in range(3)]
+    assert throttle.throttled(0.0, refused, 10.0, 0.1) == 10.0
+    throttle.acquire(10.0, refused)
+    throttle.entered(10.0, refused, 10.0)
+    throttle.release(10.1, refused, None)
+    throttle.ended(10.1, refused, "passed")
+    # Over a tenth of the pause.
+    assert throttle.next_room(10.1, second) == pytest.approx(10.3)
+    throttle.acquire(11.0, second)
+    assert throttle.next_room(11.0, third) == pytest.approx(11.1)
+    assert throttle.room(11.1 + 1e-9, third)
 
 
 @pytest.mark.rule(26)

@@ -205,6 +205,17 @@ MUST = {"must_complete": True}
 FINISH = {"drain": False}
 # Who makes something, and who needs that, and must complete.
 NEEDED = [*submitted("make a"), ("wish", MUST), ("submitted", 0.0, "2", "read", "a")]
+# Who must complete is tried again after a stop that lets nothing more start, and who need not has joined it.
+JOINS_WHAT_MUST = [
+    ("wish", {**MUST, "policy": Policy("Retry", 2, 5.0, 60.0, is_exit_final=True)}),
+    *submitted("make a"),
+    ("wish", {}),
+    ("submitted", 0.0, "2", "make", "a"),
+    ("started", 0.0, "1"),
+    ("stop", 0.5, FINISH),
+    ("goes_back", 1.0, "1", 5.0, ERROR),
+    ("look", 1.0),
+]
 ENDLESS = [
     ("wish", {"policy": Policy("Retry", -1, 5.0, 60.0, is_exit_final=True)}),
     *submitted("make a"),
@@ -468,6 +479,21 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
     "what need not complete is tried again after a stop that lets nothing more start": (
         "stopped",
         [*RETRIED[:-1], ("stop", 0.5, FINISH), ("goes_back", 1.0, "1", 5.0, ERROR)],
+    ),
+    "who takes the place of what must complete waits for its turn after a stop that lets nothing more start": (
+        "stopped",
+        [*JOINS_WHAT_MUST, ("excuse", "cancelled", "1"), ("cancelled", 2.0, "1"), ("look", 2.0)],
+    ),
+    "who takes the place of what must complete runs on when the time of a stop is over": (
+        "stopped",
+        [
+            *JOINS_WHAT_MUST[:5],
+            ("stop", 0.5, {"timeout": 1.0}),
+            ("look", 1.6),
+            ("excuse", "cancelled", "1"),
+            ("cancelled", 2.0, "1"),
+            ("look", 2.0),
+        ],
     ),
     "a stop that waits for nothing takes too long": (
         "stopped",
@@ -969,15 +995,32 @@ KEPT: dict[str, list[Step]] = {
         ("look", 4.0),
         ("started", 4.0, "1"),
     ],
-    "one that has joined what is tried again after a stop that lets nothing more start": [
-        ("wish", {**MUST, "policy": Policy("Retry", 2, 5.0, 60.0, is_exit_final=True)}),
-        *submitted("make a"),
-        ("wish", {}),
-        ("submitted", 0.0, "2", "make", "a"),
-        ("started", 0.0, "1"),
-        ("stop", 0.5, FINISH),
+    "one that has joined what is tried again after a stop that lets nothing more start": JOINS_WHAT_MUST,
+    "one that has joined what must complete, when the time of a stop is over": [
+        *JOINS_WHAT_MUST[:5],
+        ("stop", 0.5, {"timeout": 1.0}),
+        ("look", 1.6),
+        ("goes_back", 2.0, "1", 5.0, ERROR),
+        ("look", 2.0),
+        ("started", 7.0, "1"),
+        ("look", 7.0),
+        ("left", "1"),
+        ("completed", 8.0, "1"),
+        ("completed", 8.0, "2"),
+        ("end", 8.0, {"completed": 2}),
+    ],
+    "who was for later takes the place of what is tried again while the cue stops": [
+        *RETRIED[:-1],
+        ("stopping", 0.5),
         ("goes_back", 1.0, "1", 5.0, ERROR),
-        ("look", 1.0),
+        ("wish", {"policy": Policy("Retry", 2, 5.0, 60.0, is_exit_final=True), "delay": 9.0}),
+        ("submitted", 2.0, "2", "make", "a"),
+        ("excuse", "cancelled", "1"),
+        ("cancelled", 3.0, "1"),
+        ("look", 3.0),
+        ("look", 5.9),
+        ("started", 6.0, "2", 2),
+        ("look", 6.0),
     ],
     "a stop that gives up one, and then who had joined it and has not been asked": [
         ("wish", {**MUST, "delay": 1.0}),

@@ -162,9 +162,10 @@ class Observations(Occupancy):
             one.leader = first
         first.is_sure = leader.is_sure and leader.started is None
         first.attempt, first.is_resumed, first.tried = leader.attempt, leader.is_resumed, leader.tried
-        first.refused_by = leader.refused_by
-        first.began, first.left_alone = leader.began, now
+        first.refused_by, first.began, first.left_alone = leader.refused_by, leader.began, now
         self._bound(first, leader.latest)
+        # What has been tried is no longer for later, whatever instant it came with.
+        first.ahead = first.ahead and not first.tried
         if waits and first.tried:
             first.may_start, first.surely = leader.may_start, leader.surely
             self._is_pending_no_more(first)

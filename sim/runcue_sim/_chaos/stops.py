@@ -168,7 +168,9 @@ class Stops:
                 return "left", f"{work} still waits at {now:g}, and is what a stop leaves"
             if level < _FINISH:
                 continue
-            runs = work.started is not None or self._is_carried(work) or self._goes_along(now, work)
+            if self._goes_along(now, work):
+                continue
+            runs = work.started is not None or self._is_carried(work)
             if not (runs and level < _CUT) and not self._may_go_on(now, work):
                 state = "runs" if runs else "waits"
                 return (
@@ -183,7 +185,7 @@ class Stops:
         return any(one is not None and one.started is not None and not one.left for one in ran)
 
     def _goes_along(self, now: float, work: ObservedWork) -> bool:
-        """Whether it has joined one that ran, is not cut off and is between two attempts: that waits for both."""
+        """Whether it has joined one that has run and is not cut off: that runs, or waits for its next try, for both."""
         leader = work.leader
         return leader is not None and leader.tried > 0 and not leader.ended and self._may_go_on(now, leader)
 
