@@ -162,6 +162,14 @@ class Leaving:
         self._untold.append((reason.work, reason.details))
         return True
 
+    def cancel(self, works: Iterable[Work]) -> None:
+        """Cancel work units that are all cut off, so that nobody goes on in the place of another one."""
+        settlement = self._dispatcher.settlement
+        succeeds, settlement.succeeds = settlement.succeeds, None
+        for work in works:
+            settlement.cancel(work, BY_STOP)
+        settlement.succeeds = succeeds
+
     def _succeeds(self, heir: Work) -> None:
         """Somebody has taken the place of one that was not cut off, and may be one that is."""
         runs = heir._phase >= RUNNING and not self.ends_runs

@@ -23,7 +23,7 @@ from runcue._dispatch.timers import Alarm
 from runcue._explain.explanations import Explanations
 from runcue._explain.likeness import grouped
 from runcue._handlers.outputs import remove_orphans
-from runcue._lifecycle.cancellation import BY_STOP, Cancellation
+from runcue._lifecycle.cancellation import Cancellation
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.draining import DrainNews
@@ -435,8 +435,7 @@ class Stopping:
         reasons = [reason for reason in self.reasons() if reason.work not in spared]
         given_up = [reason for reason in reasons if not self.leaving.takes(reason)]
         self._given_up += given_up
-        for reason in reasons:
-            self._dispatcher.settlement.cancel(reason.work, BY_STOP)
+        self.leaving.cancel(reason.work for reason in reasons)
         return given_up
 
     def _tell_blocked(self, blocked: list[Blocked]) -> None:
