@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._explain.problems import problem_now
+from runcue._model.phases import HELD
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.holds import Hold, Relation, held_by
@@ -62,7 +63,7 @@ def cut_of(core: Core, cycle: tuple[Work, ...]) -> Cut:
             return Cut(work, artifact, maker, "it is there")
     for work, maker in zip(cycle, followers, strict=True):
         # Only who is held over something else than who makes the input has a `Hold` for certain.
-        hold = None if work._declared is None else work._declared.hold
+        hold = None if work._declared is None or work._phase != HELD else work._declared.hold
         if type(hold) is Hold and hold.relation in (Relation.AROUND, Relation.INSIDE):
             return Cut(work, hold.artifact, maker, "of a folder")
         if type(hold) is Hold and hold.relation is Relation.LANE:

@@ -28,7 +28,7 @@ from runcue._artifacts.places import absolute, locate, path_text
 from runcue._callbacks.forks import FORKS, leave
 from runcue._model.awaitables import is_awaitable
 from runcue._model.checks import says_what_it_takes
-from runcue._model.declaration import Declaration
+from runcue._model.declaration import Declaration, alone, is_common
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import error_words, name_of, problem_of, words_of
@@ -91,7 +91,7 @@ def write(
         )
     if work._declared is None:
         work._declared = Declaration()
-    declared = work._declared
+    declared = alone(work)
     target = output._path if isinstance(output, File) else _path_of(output, declared)
     staged: AbstractContextManager[IO[Any]] = _transaction(declared).open(target, mode, encoding, durable)
     return staged
@@ -107,7 +107,7 @@ def let_make(work: Work, output: File) -> Path:
         PublishError: There can be no such file.
     """
     assert work._declared is not None
-    made: Path = _transaction(work._declared).let_make(output._path)
+    made: Path = _transaction(alone(work)).let_make(output._path)
     return made
 
 
@@ -209,7 +209,7 @@ def commit(work: Work, *, patient: bool = True) -> bool:
         PublishError: It could not be published; nothing was, or not all.
     """
     declared = work._declared
-    if declared is None:
+    if declared is None or is_common(declared):
         return True
     declared.committed = True
     if _is_unwanted(work):
@@ -269,7 +269,7 @@ def rollback(work: Work, *, returned: bool = False) -> None:
         returned: Whether the handler has come to its end, so that it changes nothing any more.
     """
     declared = work._declared
-    if declared is None:
+    if declared is None or is_common(declared):
         return
     declared.provenance = None
     if declared.transaction is not None:

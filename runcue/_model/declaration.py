@@ -1,7 +1,7 @@
 """What a work unit declares of artifacts and of its lane, and what becomes of that on its way.
 
-Lives here: `Declaration`, `InLane`, and `Followers`, those who want the same. Artifacts are carried, not understood:
-here they are objects with a key.
+Lives here: `Declaration`; `InLane`, which all of a lane have; and `Followers`, those who want the same. Artifacts are
+carried, not understood: here they are objects with a key.
 
 Must not know: what an artifact or a work unit is, limits, order, time, event loops.
 """
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Declaration", "Followers", "InLane"]
+__all__ = ["Declaration", "Followers", "InLane", "alone", "is_common"]
 
 
 class Followers(OrderedDict[Any, None]):
@@ -55,7 +55,7 @@ class Declaration:
         forced: Run even if up to date.
         lane: The lane that it is in, as `_scheduling.lanes` has it; None: in none. Of one that has joined another one
             it is that one's, in which it has no place.
-        ticket: Its place in that lane: the number of whoever was submitted for that.
+        ticket: Its place in that lane: the number of whoever was submitted for that; 0 for its own.
         fault: What a callable raised that was to say which artifacts they are.
         joined: Those whose leader this one has joined, itself among them; None if it runs itself.
         followers: Those that have joined this one; None if nobody ever has, or all have settled.
@@ -167,11 +167,15 @@ class Declaration:
 class InLane(Declaration):
     """What a work unit declares that is in a lane, and has nothing to do with artifacts.
 
-    Of these there may be a great many: what they have in common is in the class, so that making one takes two
-    assignments, and the garbage collector sees one object.
+    All of one lane have the same object: of these work units there may be a great many, and each object more takes the
+    garbage collector half a microsecond. So nothing may be noted in it of one of them: who has to gets it `alone`. Its
+    `hold` is whom all wait for that are behind another one, and says nothing of the one that is not.
+
+    Attributes:
+        apart: Those of the lane, by work unit, that have one of their own by now, the last ones; None: this is one.
     """
 
-    __slots__ = ("lane", "ticket")
+    __slots__ = ("apart", "lane")
 
     inputs = ()
     outputs = ()
@@ -184,3 +188,28 @@ class InLane(Declaration):
     def __init__(self, lane: Any) -> None:
         self.lane = lane
         self.hold = None
+        self.apart: dict[Any, InLane] | None = {}
+
+
+def is_common(declared: Declaration) -> bool:
+    """Whether that is declared by all of a lane, so that nothing is noted in it of one of them."""
+    return type(declared) is InLane and declared.apart is not None
+
+
+def alone(work: Any) -> Declaration:
+    """What a work unit declares, as an object in which something may be noted of it alone. In any thread.
+
+    Args:
+        work: It declares something.
+    """
+    declared: Declaration = work._declared
+    if type(declared) is not InLane or (apart := declared.apart) is None:
+        return declared
+    for other in list(apart):
+        if other is not work:
+            apart.pop(other, None)  # one of a lane runs at a time: it has it by now
+    own = InLane(declared.lane)
+    own.hold, own.apart = declared.hold, None
+    # In one step: a handler may write in its thread just when its work unit times out.
+    work._declared = own = apart.setdefault(work, own)
+    return own

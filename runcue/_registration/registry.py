@@ -17,7 +17,7 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
 from runcue._model.callables import inmost, located, unwrapped
 from runcue._model.checks import NOTHING, nearest, yes_or_no
-from runcue._model.declaration import Declaration
+from runcue._model.declaration import Declaration, alone
 from runcue._model.errors import ConfigurationError, DuplicateTask, LimitError, UnknownService, UnknownTask
 from runcue._model.origin import Origin, is_bound_otherwise, is_made_again
 from runcue._model.overrides import DEFAULT, Overrides
@@ -239,7 +239,7 @@ class Registry:
                     work._keyed = None
                     if task.run_queue.is_keyed and (fault := find_keys(work, task.run_queue.keyed)):
                         work._declared = work._declared or Declaration()
-                        work._declared.fault = fault
+                        alone(work).fault = fault
                         task.declares_per_work = task.gated = True
             if task.parameters is not None:
                 task.parameters.adapt(moved, former.parameters)

@@ -399,7 +399,7 @@ class Core:
     def unsubscribe(self, work: Work) -> None:
         if work._phase == NOT_READY:
             self.dependencies.subscribed -= 1
-        elif work._declared is not None:
+        elif work._declared is not None and type(work._declared) is not InLane:
             work._declared.hold = None
         self.dependencies.unsubscribe(work)
 

@@ -29,7 +29,7 @@ from math import inf
 from typing import Any, Final
 
 from runcue._model.declaration import Declaration
-from runcue._model.phases import NOT_DUE, RUNNING, SETTLED
+from runcue._model.phases import HELD, NOT_DUE, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.folders import Folder, Folders, folders_above
@@ -119,7 +119,7 @@ class Hold:
 
 def held_by(work: Work) -> Hold | None:
     """Whom a work unit waits for now, and over what; None if it is not held."""
-    hold = None if work._declared is None else work._declared.hold
+    hold = None if work._declared is None or work._phase != HELD else work._declared.hold
     if hold is None or type(hold) is Hold or work._awaited is None:
         return hold
     artifact = work._awaited[0]

@@ -22,6 +22,6 @@ def come_first(core: Core, work: Work) -> bool:
     if core.ordered or work._phase != HELD:
         return False
     core.move(work, NEW)
-    work._declared.hold = work._awaited = None  # type: ignore[union-attr]
+    work._awaited = None
     work._task.run_queue.take_back(work)
     return True

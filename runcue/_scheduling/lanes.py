@@ -44,11 +44,12 @@ class Lane:
         priorities: How urgent its work units are and those that have joined them, as (less than 0, number, work unit),
             the most urgent first. Whoever has left is passed over. None where there are no priorities.
         places: The place of each, as long as somebody asks for them and nobody leaves.
+        declared: What all in it declare that declare nothing else; None before the first, and when it is empty.
         own_key: By what the head has its place in line without what the others lend it; None as long as that is the
             same.
     """
 
-    __slots__ = ("awaited", "behind", "head", "hold", "key", "own_key", "places", "priorities")
+    __slots__ = ("awaited", "behind", "declared", "head", "hold", "key", "own_key", "places", "priorities")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
@@ -59,6 +60,7 @@ class Lane:
         self.priorities: list[tuple[float, int, Work]] | None = None
         self.own_key: float | None = None
         self.places: dict[Work, int] | None = None
+        self.declared: InLane | None = None
 
     def common_hold(self) -> Hold:
         """Whom all behind the head wait for."""
@@ -103,7 +105,11 @@ class Lane:
             declared = work._declared
         if work is self.head:
             return True
-        return self.behind is not None and declared is not None and self.behind.get(declared.ticket) is work
+        return (
+            self.behind is not None
+            and declared is not None
+            and self.behind.get(declared.ticket or work._seq) is work
+        )
 
     def __repr__(self) -> str:
         key = self.key
@@ -116,12 +122,16 @@ class Lanes(dict[Hashable, Lane]):
     def assign(self, work: Work, key: Hashable) -> None:
         """Note in which lane a new work unit is; a new one is not known before somebody is in it."""
         lane = self.get(key)
-        work._declared = InLane(Lane(key) if lane is None else lane)
+        if lane is None:
+            lane = Lane(key)
+        declared = lane.declared
+        if declared is None:
+            declared = lane.declared = InLane(lane)
+        work._declared = declared
 
     def enter(self, work: Work, declared: Declaration) -> bool:
         """A new work unit takes the last place of its lane. Returns whether that is the first."""
         lane: Lane = declared.lane
-        declared.ticket = work._seq
         if lane.head is None:
             lane.head = work
             self[lane.key] = lane
@@ -137,7 +147,7 @@ class Lanes(dict[Hashable, Lane]):
         lane.places = None
         if lane.head is not work:
             if lane.holds(work):
-                del lane.behind[declared.ticket]  # type: ignore[union-attr]
+                del lane.behind[declared.ticket or work._seq]  # type: ignore[union-attr]
             return None
         lane.own_key = None
         if lane.behind:
@@ -145,7 +155,7 @@ class Lanes(dict[Hashable, Lane]):
             if lane.hold is not None:
                 lane.hold.maker = head
             return head
-        lane.head = None
+        lane.head = lane.declared = None
         del self[lane.key]
         return None
 
@@ -156,7 +166,7 @@ class Lanes(dict[Hashable, Lane]):
             return
         lane: Lane = left.lane
         lane.places = None
-        own.lane, own.ticket, left.lane = lane, left.ticket, None
+        own.lane, own.ticket, left.lane = lane, left.ticket or leader._seq, None
         if lane.head is leader:
             lane.head = successor
             if lane.hold is not None:

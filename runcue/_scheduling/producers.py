@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Final
 
-from runcue._model.declaration import Declaration
+from runcue._model.declaration import Declaration, alone
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.folders import Folders, folders_above
@@ -185,6 +185,7 @@ class Producers:
         declared = work._declared
         if declared is None or declared.fault is not None:
             return
+        declared = alone(work)
         declared.unreturned = True
         for artifact in declared.makes:
             self.running[artifact._key] = work

@@ -11,6 +11,7 @@ import pytest
 
 import runcue
 from runcue import Flag, Retry, Throttled, WorkState
+from runcue._model.declaration import InLane, alone, is_common
 from runcue.testing import FakeExecutor, Recorder
 from tests.support.loops import each_loop, run_on
 from tests.support.virtual_time import now, there, virtual
@@ -377,6 +378,82 @@ def test_a_thread_that_was_cancelled_has_its_lane_until_it_has_returned(loop: st
 
     run_on(loop, main)
     assert log == ["begin a", "end a", "begin b", "end b"]
+
+
+@each_loop
+def test_who_was_cancelled_behind_a_thread_that_has_not_returned_does_not_come_back(loop: str) -> None:
+    let_go, log = threading.Event(), list[str]()
+
+    async def main() -> None:
+        cue = runcue.Cue()
+
+        @cue.task("hangs", timeout=0.05, lane="x")
+        def hangs() -> None:
+            let_go.wait(20)
+            log.append("returns")
+
+        @cue.task("next", lane="x")
+        def after(name: str) -> None:
+            log.append(name)
+
+        async with cue:
+            first = await cue.submit("hangs")
+            second, third = [await cue.submit("next", {"name": name}) for name in "ab"]
+            await first.wait()
+            second.cancel()
+            assert third.state is WorkState.PENDING
+            let_go.set()
+            await third
+            assert not cue._core.lanes
+
+    run_on(loop, main)
+    assert log == ["returns", "b"]
+
+
+@virtual
+async def test_what_one_of_a_lane_writes_is_published_by_its_own_success_alone(tmp_path: Any) -> None:
+    cue = runcue.Cue()
+
+    @cue.task("write", lane="x")
+    async def write(work: runcue.Work) -> None:
+        with work.write(tmp_path / work.params["name"]) as file:
+            file.write("whole")
+        if work.params["name"] == "b":
+            raise ValueError
+
+    @cue.task("none", lane="x")
+    def none(work: runcue.Work) -> None: ...
+
+    async with cue:
+        written = [await cue.submit("write", {"name": name}) for name in "abc"]
+        await cue.submit("none")
+        await asyncio.gather(*written, return_exceptions=True)
+    assert [one.state for one in written] == [WorkState.COMPLETED, WorkState.FAILED, WorkState.COMPLETED]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+
+
+@virtual
+async def test_what_is_noted_of_one_of_a_lane_says_nothing_of_the_others_and_is_not_kept() -> None:
+    cue = runcue.Cue()
+
+    @cue.task("t", lane="x")
+    async def t(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+
+    async with cue:
+        works = [(await cue.submit("t")).work for _ in range(3)]
+        common = works[0]._declared
+        assert type(common) is InLane
+        assert is_common(common)
+        assert all(work._declared is common for work in works)
+        own = alone(works[0])
+        assert own is not common
+        assert own is alone(works[0]) is works[0]._declared
+        assert not is_common(own)
+        assert own.lane is common.lane
+        alone(works[1])
+        assert list(common.apart or ()) == [works[1]]
+    assert [work.state for work in works] == [WorkState.COMPLETED] * 3
 
 
 @virtual

@@ -9,7 +9,7 @@ import pytest
 
 import runcue
 from runcue._dispatch import endings
-from runcue._model.declaration import Declaration
+from runcue._model.declaration import Declaration, alone
 from runcue._scheduling import returning
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.lanes import Lanes
@@ -58,7 +58,7 @@ def who_is_tried_again_gives_up_its_lane(patch: pytest.MonkeyPatch) -> None:
         put_back(core, work, *args)
         if work._declared is not None and work._declared.lane is not None:
             core.wakeups.free_lane(work, work._declared)
-            work._declared.lane = None
+            alone(work).lane = None
 
     patch.setattr(endings, "put_back", generous)
 
