@@ -221,6 +221,8 @@ class Gates:
             elif isinstance(verdict, AwaitableAnswer) and self._turned_away(work, verdict):
                 pass
             else:
+                if run_queue.is_keyed:
+                    run_queue.ready.left.add(work)
                 run_queue.discard_later(work)
                 self.place(work, verdict, starts=False)
             if gate.at > until:

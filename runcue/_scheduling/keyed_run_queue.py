@@ -191,8 +191,10 @@ class KeyedRunQueue(RunQueue):
 
     def _park(self, work: Work, lane: Lane) -> None:
         declared = work._declared
-        if self.ready.tombstones and declared is not None and declared.followers is not None:
-            self.ready.forget(work)  # its place may have changed, and change back while it is parked
+        may_move = declared is not None and declared.followers is not None
+        # A place that it has left might be met, or be its own again, while it is parked.
+        if self.ready.tombstones and (may_move or work in self.ready.left):
+            self.ready.forget(work)
         self.turnstiles.park(work, lane)
         if lane.is_short and lane.number <= MOST_PASSING and lane.turnstile is not None:
             lane.turnstile.reopen()  # it may pass the first

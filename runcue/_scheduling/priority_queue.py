@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Final
+from weakref import WeakSet
 
 from runcue._model.phases import READY
 from runcue._model.priority import DEFAULT_PRIORITY
@@ -73,11 +74,16 @@ class PriorityQueue:
     Work units nearly always arrive in order, so most of them go through a deque at no cost; only those that come late
     (they had to wait for their inputs, or are more urgent) pay for a heap. Work units leave it lazily: one that is no
     longer READY is passed over when it is met, and counted as a tombstone so that these never outnumber the others.
+
+    Attributes:
+        tombstones: How many places have been left.
+        left: Of work units with keys: those that have left a place and may come back to another one.
     """
 
-    __slots__ = ("_heap", "_line", "_moved", "tombstones")
+    __slots__ = ("_heap", "_line", "_moved", "left", "tombstones")
 
     def __init__(self) -> None:
+        self.left = WeakSet[Work]()
         self._line: deque[Work] = deque()
         self._heap: list[tuple[float, int, Work]] = []
         # Whether the line may be out of order, because the key of one that stands in it has changed.
@@ -186,6 +192,7 @@ class PriorityQueue:
         self._heap = [entry for entry in self._heap if entry[2] is not work]
         heapify(self._heap)
         self.tombstones -= before - len(self._line) - len(self._heap)
+        self.left.discard(work)
 
     def works(self) -> list[Work]:
         """All that are in here, in no particular order."""

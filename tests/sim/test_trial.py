@@ -148,3 +148,8 @@ def test_the_signals_of_the_program_are_as_before() -> None:
     run_trial(trial_of(1, "pipeline"))
     assert signal.getsignal(signal.SIGVTALRM) is before
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_who_was_not_ready_at_its_turn_and_then_waits_for_its_key_stands_in_line_once() -> None:
+    # It was counted twice by those that are kept by their keys, and the scheduler failed.
+    assert run_trial(trial_of(523370, "services")).violation is None
