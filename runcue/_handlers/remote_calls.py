@@ -36,7 +36,7 @@ from runcue._model.errors import (
     RuncueError,
     is_a,
 )
-from runcue._model.texts import error_words, words_of
+from runcue._model.texts import error_words, shortened, words_of
 from runcue._model.work import Work
 from runcue._scheduling.lines import services_for
 from runcue.abc import CallExecutor
@@ -144,8 +144,8 @@ class Calls:
             def find_class(self, module: str, name: str) -> Any:
                 if module == "__main__":
                     raise InvalidParams(
-                        f"params hold a {name} of `__main__`, which has no file (it was typed in, or read from a "
-                        "pipe): it cannot be found where the handler runs. Put it in a module."
+                        f"params hold a {name} of `__main__`, which has no file ({_why_no_file()}): it cannot be "
+                        "found where the handler runs. Put it in a module."
                     )
                 return super().find_class(module, name)
 
@@ -278,9 +278,7 @@ class Calls:
     def _check_name(self, function: Any, what: str) -> None:
         while isinstance(function, partial):
             function = function.func
-        if not isinstance(function, FunctionType):
-            return
-        name = function.__qualname__
+        name = function.__qualname__ if isinstance(function, FunctionType) else ""
         why = ""
         if "<lambda>" in name:
             why = "it is a lambda, which has no name to be found by: use def"
@@ -289,11 +287,12 @@ class Calls:
                 "it is inside of another function, where it cannot be found by its name: move it to the top of its "
                 "module (if a decorator has made it, that needs functools.wraps)"
             )
-        elif function.__module__ == "__main__" and not self._executor.knows_main and not _main_has_file():
-            why = (
-                "it is in `__main__`, which has no file here (it was typed in, or read from a pipe): put it in a "
-                "module, and import that"
-            )
+        elif (
+            getattr(function, "__module__", None) == "__main__"
+            and not self._executor.knows_main
+            and not _main_has_file()
+        ):
+            why = f"it is in `__main__`, which has no file here ({_why_no_file()}): put it in a module, and import that"
         if why:
             raise ConfigurationError(
                 f'{what} cannot be sent to where it is to run: {why}. Or run it in a thread (run_in="thread").'
@@ -303,12 +302,21 @@ class Calls:
 class _ByName(pickle.Pickler):
     """Pickles functions by the names that lead to them, whatever decorators have made of these."""
 
+    def persistent_id(self, given: Any) -> tuple[str, str] | None:
+        """The name of an object that stands in the place of a function: a class was its decorator."""
+        if not callable(given) or isinstance(given, (type, FunctionType)):
+            return None
+        held = getattr(given, "__dict__", None)
+        for one in (given, *(held.values() if isinstance(held, dict) else ())):
+            module, name = getattr(one, "__module__", None), getattr(one, "__qualname__", None)
+            if isinstance(module, str) and isinstance(name, str) and _found(module, name) is given:
+                return module, name
+        return None
+
     def reducer_override(self, given: Any) -> Any:
         if not isinstance(given, FunctionType):
             return NotImplemented
-        found: Any = sys.modules.get(given.__module__)
-        for part in given.__qualname__.split("."):
-            found = getattr(found, part, None)
+        found = _found(given.__module__, given.__qualname__)
         if found is given or found is None:
             return NotImplemented
         layer: Any = found
@@ -320,6 +328,14 @@ class _ByName(pickle.Pickler):
                     f"its name, {given.__module__}.{given.__qualname__}, leads to something else, {words_of(found)}"
                 )
         return unwrapped, (found, times)
+
+
+def _found(module: str, name: str) -> Any:
+    """What a name leads to; None: nothing."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 class Conclusion(NamedTuple):
@@ -353,7 +369,7 @@ def _concluded(work: Work, answer: bytes) -> Conclusion:
     entered = said.entered if said.host == here() else None
     succeeded, outcome = True, said.value
     if said.failure is not None:
-        succeeded, outcome = False, _error_of(said)
+        succeeded, outcome = False, _error_of(said, work.task)
     try:
         for amounts in said.spent:
             work.spent(**amounts)
@@ -366,7 +382,7 @@ def _concluded(work: Work, answer: bytes) -> Conclusion:
     return Conclusion(succeeded, outcome, said.final, entered, max(0.0, said.left - said.entered))
 
 
-def _error_of(answer: Answer) -> BaseException:
+def _error_of(answer: Answer, task: str) -> BaseException:
     """What a handler has raised elsewhere: itself if it can be had, with its traceback there as its cause."""
     assert answer.failure is not None
     kind, text, trace = answer.failure
@@ -380,7 +396,7 @@ def _error_of(answer: Answer) -> BaseException:
         error = RemoteError(kind, text, trace)
     if is_a(error, KeyboardInterrupt):
         # Who has pressed Ctrl-C is heard of here by himself.
-        exited = HandlerExited(f"A handler ended with {error_words(error)} where it ran")
+        exited = HandlerExited(f"The handler of {task!r} ended with {error_words(error)}")
         exited.__cause__ = error
         error = exited
     if error.__cause__ is None and trace:
@@ -412,6 +428,15 @@ def _rooms_of(work: Work) -> tuple[Room, ...]:
 def _main_has_file() -> bool:
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     return isinstance(path, str) and Path(path).is_file()
+
+
+def _why_no_file() -> str:
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if isinstance(path, str):
+        for folder in Path(path).parents:
+            if folder.is_file():
+                return f"it is in an archive, {shortened(folder.name, 80)}"
+    return "it was typed in, or read from a pipe"
 
 
 def _clause(error: BaseException) -> str:

@@ -93,7 +93,7 @@ def main(
     for name, level in setup["levels"].items():
         logging.getLogger(name).setLevel(level)
     logging.disable(setup["disabled"])
-    folder = ""
+    folder, own = "", os.getpid()
     while len(head := calls_from.read(HEADER.size)) == HEADER.size:
         length, kind = HEADER.unpack(head)
         content = calls_from.read(length)
@@ -106,6 +106,8 @@ def main(
         entered = to_parent.tell_entry if kind == TOLD_CALL else None
         answer = calls.run(content, main_program.load, entered)
         _flush()
+        if os.getpid() != own:
+            _leave(answer, calls)
         to_parent.send(ANSWER, answer)
     ending.set()
     # What is to be done at the end of a process is done; should it hang, nobody else would end this one.
@@ -231,6 +233,27 @@ def _flush() -> None:
                 stream.flush()
         except (OSError, ValueError):
             pass  # a handler has closed it, or nobody reads it any more
+
+
+def _leave(answer: bytes, calls: Any) -> None:
+    """End a process that a handler has forked and that comes out of it: the answer is its parent's to give."""
+    code = 0
+    try:
+        said = calls.load_answer(answer)
+        if said.failure is not None:
+            error = None if said.error is None else calls.load_error(said.error)
+            code = 1
+            if not isinstance(error, SystemExit):
+                sys.stderr.write(said.failure[2])
+            elif error.code is None or isinstance(error.code, int):
+                code = error.code or 0
+            else:
+                sys.stderr.write(f"{error.code}\n")
+        _flush()
+    except Exception:  # noqa: S110 - what does not let itself be unpickled is a value, and nobody waits for it
+        pass
+    finally:
+        os._exit(code & 0xFF)
 
 
 def _end_with_parent(lifeline: int, ending: threading.Event) -> None:

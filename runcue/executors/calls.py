@@ -21,6 +21,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
+from types import CoroutineType
 from typing import Any, Final, NamedTuple
 
 from runcue.executors.pictures import Picture
@@ -157,6 +158,8 @@ def run(
         find_culprit = import_module("runcue.executors.culprits").find_culprit
         path, problem = find_culprit(value, "result", dumps, error)
         whose = f"the handler of task {_cut(picture.task, 80)!r}"
+        if isinstance(value, CoroutineType):
+            value.close()  # that it was never awaited is said by the line below
         reason = pickle.PicklingError(f"{path} cannot be sent back from where {whose} runs: it {problem}.")
         return _failed(picture, reason, True, dumps, entered)
 
@@ -270,6 +273,10 @@ class _Unpickler(pickle.Unpickler):
         if module == "runcue.executors.calls" and name == "unwrapped":
             return unwrapped
         return super().find_class(module, name)
+
+    def persistent_load(self, named: tuple[str, str]) -> Any:
+        """What is known by the name that leads to it, whatever it consists of."""
+        return self.find_class(*named)
 
 
 def _load(stream: io.BytesIO, load_main: Callable[[], object] | None) -> Any:

@@ -195,7 +195,12 @@ class FuturesExecutor:
         """
         if self._pool is None:
             assert self._make is not None
-            pool = self._make()
+            try:
+                pool = self._make()
+            except Exception as error:
+                raise ConfigurationError(
+                    f"{self._what}, {located(self._make)}, has made no pool: {_clause(error)}."
+                ) from error
             if not isinstance(pool, Executor) or _is_shut_down(pool):
                 state = ", which was shut down" if isinstance(pool, Executor) else ""
                 raise ConfigurationError(
@@ -233,6 +238,11 @@ class FuturesExecutor:
         else:
             future = self._give(pool, _enter, channel, work, what, context, stamped)
             done = partial(_returned, channel, work, given)
+        if not hasattr(future, "add_done_callback"):
+            raise UsageError(
+                f"{self._what}, {words_of(pool)}, must give a concurrent.futures.Future by its submit(), not "
+                f"{words_of(future)}."
+            )
         self._futures[work] = future
         channel.clock.hold()
         future.add_done_callback(done)

@@ -178,6 +178,31 @@ async def test_what_makes_no_pool_is_told_with_the_first_submission() -> None:
 
 
 @pytest.mark.rule(54)
+async def test_a_pool_that_cannot_be_made_or_gives_no_future_is_named_with_its_task() -> None:
+    def make_none() -> Any:
+        raise OSError("no room")
+
+    class Half(ByHand):
+        def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> Any:
+            return 7
+
+    cue = runcue.Cue()
+    cue.task("double", run_in=make_none)(elsewhere.double)
+    cue.task("half", run_in=Half())(elsewhere.double)
+    with pytest.raises(runcue.ConfigurationError) as raised:
+        await cue.submit("double", {"number": 1})
+    assert str(raised.value).startswith("run_in of task 'double', ")
+    assert str(raised.value).endswith("has made no pool: OSError: no room.")
+    async with cue:
+        handle = await cue.submit("half", {"number": 1})
+        with pytest.raises(
+            runcue.UsageError, match=r"run_in of task 'half', .*must give a concurrent"
+        ) as refused:
+            await handle
+    assert str(refused.value).endswith("by its submit(), not 7.")
+
+
+@pytest.mark.rule(54)
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @each_loop
 def test_a_pool_that_breaks_is_told_once_and_made_anew(loop: str) -> None:

@@ -45,6 +45,31 @@ async def test_a_handler_is_called_as_it_takes_its_work_unit_and_its_params() ->
     assert (await called(partial(elsewhere.with_both, x=7))).value == ("task", 7, 2)
 
 
+async def test_a_handler_that_a_class_decorates_goes_by_its_name() -> None:
+    for handler in (elsewhere.stamped, elsewhere.sealed):
+        assert (await called(handler, {"number": 4})).value == "stamped 4"
+        assert (await called(partial(handler, number=5))).value == "stamped 5"
+        assert (await called(handler.__call__, {"number": 6})).value == "stamped 6"
+    # The decorator of the task was the inner one.
+    assert (await called(elsewhere.sealed.function, {"number": 7})).value == 7
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_coroutine_cannot_be_sent_back_and_nothing_is_said_of_its_never_being_awaited() -> None:
+    answer = await called(elsewhere.promise)
+    assert answer.failure is not None
+    assert "result cannot be sent back" in answer.failure[1]
+    assert "it is a coroutine" in answer.failure[1]
+
+
+async def test_who_was_interrupted_elsewhere_is_named() -> None:
+    cue, packs = world(elsewhere.raise_what)
+    work = (await cue.submit("task", {"what": "interrupt"})).work
+    outcome = packs.conclude(work, calls.run(packs.pack(work))).outcome
+    assert isinstance(outcome, runcue.HandlerExited)
+    assert str(outcome) == "The handler of 'task' ended with KeyboardInterrupt"
+
+
 async def test_a_handler_sees_a_picture_of_its_work_unit(tmp_path: Path) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.txt"
     cue, packs = world(elsewhere.whole, inputs=source, outputs=target)
@@ -346,6 +371,12 @@ def test_a_class_that_was_typed_in_cannot_be_sent(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(elsewhere.double, "__module__", "__main__")
     with pytest.raises(runcue.ConfigurationError, match="it is in `__main__`, which has no file here"):
         world(elsewhere.double)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["__main__"], "__file__", f"{__file__}/__main__.py", raising=False)
+        with pytest.raises(
+            runcue.ConfigurationError, match=r"no file here \(it is in an archive, test_calls\.py\)"
+        ):
+            world(elsewhere.double)
     cue, _ = world(elsewhere.point)
 
     async def main() -> None:

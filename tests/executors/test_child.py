@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runcue.executors import _child
+from runcue.executors import _child, calls
 
 pytestmark = pytest.mark.rule(57)
 
@@ -33,6 +33,30 @@ def test_a_main_program_that_cannot_be_had_is_told_and_not_tried_twice(
             with pytest.raises(ImportError, match=words):
                 program.load()
         assert sys.modules["__main__"] is former
+
+
+def test_what_a_handler_has_forked_ends_as_a_process_does_and_is_silent_if_it_has_returned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+
+    def answer(value: object, error: BaseException | None = None) -> bytes:
+        failure = None if error is None else (type(error).__name__, str(error), "Traceback of it\n")
+        return pickle.dumps((value, error and pickle.dumps(error), failure, False, (), {}, 0.0, 0.0, ""))
+
+    for given in (
+        answer("child"),
+        b"cannot be unpickled",
+        answer(None, SystemExit(3)),
+        answer(None, SystemExit()),
+    ):
+        _child._leave(given, calls)
+    assert capsys.readouterr().err == ""
+    _child._leave(answer(None, SystemExit("enough")), calls)
+    _child._leave(answer(None, ValueError("bad")), calls)
+    assert codes == [0, 0, 3, 0, 1, 1]
+    assert capsys.readouterr().err == "enough\nTraceback of it\n"
 
 
 def test_a_record_is_sent_whatever_somebody_has_added_to_it() -> None:

@@ -31,6 +31,7 @@ HANDLERS = (
     "sleep",
     "leave_a_child",
     "fork_and_die",
+    "fork_and_return",
     "interrupt",
     "log",
     "log_an_error",
@@ -191,6 +192,12 @@ async def test_what_a_handler_has_forked_does_not_keep_its_death_from_being_seen
     with pytest.raises(runcue.WorkerDied):
         await handle
     assert time.monotonic() - began < 2
+
+
+@in_module
+async def test_a_child_that_a_handler_forks_and_that_returns_ends_silently(cue: runcue.Cue) -> None:
+    code, said = await (await cue.call(in_processes.fork_and_return))
+    assert (code, said) == (0, "")
 
 
 @in_module

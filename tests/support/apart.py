@@ -10,6 +10,7 @@ import contextvars
 import functools
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -256,6 +257,43 @@ undecorated.__qualname__ = undecorated.__name__ = "shouted"
 shouted = shout(undecorated)
 
 hidden = bare(whole)
+
+
+class Stamp:
+    """A decorator that is a class, and does not say what it is around."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.lock = threading.Lock()  # it cannot be sent
+        self.function = function
+
+    def __call__(self, number: int) -> str:
+        return f"stamped {self.function(number)}"
+
+
+class Seal(Stamp):
+    """One that says it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        super().__init__(function)
+
+
+@Stamp
+def stamped(number: int) -> int:
+    return number
+
+
+@Seal
+def sealed(number: int) -> int:
+    return number
+
+
+async def later() -> int:
+    return 3
+
+
+def promise() -> Any:
+    return later()
 
 
 class Machine:

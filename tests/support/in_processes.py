@@ -87,6 +87,21 @@ def fork_and_die(note: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def fork_and_return() -> tuple[int, str]:
+    """Fork, and tell how the child has ended, which returns as well."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(writing, 2)
+        return 0, "of the child"
+    os.close(writing)
+    said = b""
+    while part := os.read(reading, 1_000):
+        said += part
+    os.close(reading)
+    return os.waitpid(child, 0)[1], said.decode()
+
+
 def interrupt() -> str:
     """Be interrupted as by a terminal."""
     os.kill(os.getpid(), signal.SIGINT)
