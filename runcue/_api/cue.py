@@ -131,7 +131,7 @@ class Cue:
             handlers and listeners submit does not wait, and what is submitted for later counts from its instant on.
             None: any number may be.
         run_in: Where plain functions run for whose task nothing else is said, as for `task()`: "thread", which is
-            usual, for daemon threads of the cue's own.
+            usual, for daemon threads of the cue's own; "process" for processes of its own; an executor.
         order: What comes first of equal priority: "submission", what was submitted first; "depth": what was begun
             first, so that a work unit counts as submitted when the oldest of those was that made what it is made from.
 
@@ -396,8 +396,9 @@ class Cue:
                 first asked for, a plain one in a thread; what it raises is raised there, and the work unit stays
                 skipped.
             run_in: Where a plain function runs: "thread" for a thread of the cue's own, "loop" for the event loop, as
-                an `async def` always does; a `concurrent.futures.Executor`, or a function that makes one; or an
-                executor of your own (`runcue.abc.Executor`). None: where `Cue(run_in=)` says.
+                an `async def` always does; "process" for a process of its own; a `concurrent.futures.Executor`, or a
+                function that makes one; or an executor of your own (`runcue.abc.Executor`). None: where
+                `Cue(run_in=)` says.
             initializer: Called once in each process that runs the handler, before its first call there: to load a
                 model, say. If it raises, so has the handler.
 

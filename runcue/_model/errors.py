@@ -193,11 +193,11 @@ class CommandFailed(RuncueError):
         self.command = command
 
     def __str__(self) -> str:
-        from runcue._model.exit_codes import end_in_words, last_words  # noqa: PLC0415 - few have commands
+        from runcue._model.exit_codes import end_of_command, last_words  # noqa: PLC0415 - few have commands
 
         command = self.command if isinstance(self.command, str) else list(self.command)
         said = last_words(self.stderr) or "it has written nothing to stderr"
-        return f"The command {shortened(words_of(command), 120)} {end_in_words(self.returncode)}: {said}"
+        return f"The command {shortened(words_of(command), 120)} {end_of_command(self.returncode)}: {said}"
 
 
 class LimitError(RuncueError):

@@ -10,7 +10,7 @@ from typing import Final
 
 from runcue._model.texts import printable
 
-__all__ = ["end_in_words", "last_words"]
+__all__ = ["end_in_words", "end_of_command", "last_words"]
 
 _SHELLS_ADD: Final = 128
 """What a shell adds to the number of the signal that has killed a program of its."""
@@ -28,7 +28,16 @@ def end_in_words(returncode: int) -> str:
     """
     if returncode < 0:
         return f"was killed by {_signal(-returncode)}"
-    words = f"ended with exit code {returncode}"
+    return f"ended with exit code {returncode}"
+
+
+def end_of_command(returncode: int) -> str:
+    """The same of a command, with what its exit code means by convention.
+
+    Args:
+        returncode: As of `end_in_words`.
+    """
+    words = end_in_words(returncode)
     if returncode == _NOT_FOUND:
         return f"{words} (there is no such program)"
     if returncode == _NOT_RUN:

@@ -30,21 +30,21 @@ from runcue.executors._child import FOLDER, HEADER
 __all__ = ["Process"]
 
 _BOOT: Final = """\
-import sys, marshal, types
+import sys, marshal
 r, w, l = map(int, sys.argv[1:])
 f = open(r, 'rb')
 setup = marshal.load(f)
 sys.path[:] = setup['path']
 for name, code in setup['code']:
-    module = sys.modules[name] = types.ModuleType(name)
+    module = sys.modules[name] = type(sys)(name)
     module.__file__ = code.co_filename
     exec(code, module.__dict__)
 sys.modules['runcue.executors._child'].main(f, w, l, setup, sys.modules['runcue.executors.calls'])
 """
 """What a new process begins with. Nothing is imported that could be shadowed by a file in the working folder."""
 
-_CODE: Final = ("runcue.executors.calls", "runcue.executors._child")
-"""The modules whose code is sent along."""
+_CODE: Final = ("runcue.executors.pictures", "runcue.executors.calls", "runcue.executors._child")
+"""The modules whose code is sent along, each before those that import it."""
 
 _CHUNK: Final = 1 << 18
 """Bytes that are read at once; what else there is in the loop goes on between two chunks."""
@@ -65,6 +65,7 @@ class Process:
         entered: When its handler was entered; as long as that is not known, when it was sent.
         calls_to: The pipe for calls.
         answers_from: The pipe by which answers come.
+        is_killed: Whether it was killed from here. What it has sent before may still come.
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class Process:
         "answers_from",
         "calls_to",
         "entered",
+        "is_killed",
         "running",
         "work",
     )
@@ -85,6 +87,7 @@ class Process:
         self.work: Any = None
         self.running: Call | None = None
         self.entered = 0.0
+        self.is_killed = False
         self._folder = ""
         self._input = bytearray()
         self._output = memoryview(b"")
@@ -164,6 +167,7 @@ class Process:
         """Kill it, with all that it has started. It is reaped when its pipe has ended."""
         if self._lifeline < 0:
             return  # it was, and somebody else may have its number
+        self.is_killed = True
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except OSError:

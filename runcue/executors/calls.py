@@ -312,7 +312,7 @@ def here() -> str:
 
 def _text_of(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = str.__str__(str(error))  # a plain one, which can be sent
     except Exception:
         text = f"a {type(error).__qualname__} without a text"
     return _cut(text, _LONGEST_TEXT)

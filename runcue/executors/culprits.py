@@ -33,6 +33,7 @@ def find_culprit(
         The path to it, and what is wrong with it, as the end of a sentence that begins with the path.
     """
     seen: set[int] = set()
+    whole = path
     for _ in range(_DEEPEST):
         seen.add(id(value))
         for part, inner in _parts_of(value):
@@ -45,6 +46,9 @@ def find_culprit(
                 break
         else:
             break
+    else:
+        if isinstance(error, RecursionError):
+            return shortened(whole, LONGEST_PATH), "is nested too deeply to be pickled"
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     article = "an" if name[:1].lower() in "aeiou" else "a"

@@ -164,8 +164,8 @@ class Picture:
                 )
                 raise _error("ConfigurationError", f"{what} names the budget {name!r}, and {there_is}.")
         # Whatever is wrong with an amount is told in the line of the mistake.
-        import_module("runcue._model.amounts").amounts_of(amounts, what)
-        self._spent.append(amounts)
+        # What is noted are plain numbers, which can be sent whatever was given.
+        self._spent.append(import_module("runcue._model.amounts").amounts_of(amounts, what))
 
     def _room_of(self, output: Any) -> Room:
         """The room of an output.

@@ -18,6 +18,7 @@ import asyncio
 import logging
 import pickle
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -26,7 +27,8 @@ from time import monotonic
 from typing import Any, Final
 
 from runcue._model.errors import WorkerDied
-from runcue._model.texts import name_of
+from runcue._model.exit_codes import end_in_words
+from runcue._model.texts import error_words, name_of, shortened
 from runcue.abc import Call, Clock, Deliver
 from runcue.executors._child import ANSWER, CALL, INSTANT, RECORD, TOLD_CALL
 from runcue.executors._process import Process
@@ -77,24 +79,28 @@ class ProcessExecutor:
         assert self._clock is not None
         if not (self._busy or self._line):
             self._clock.hold()  # once for all that are in flight
-        self._place(work, call, TOLD_CALL if stamped else CALL)
+        self._line.append((work, call, TOLD_CALL if stamped else CALL))
+        self._serve_line()
 
-    def _place(self, work: Any, call: Call, kind: int) -> None:
-        """Give a call to a process."""
-        assert self._clock is not None
-        assert self._loop is not None
-        try:
-            process = self._idle.pop() if self._idle else self._new_process()
-        except OSError as error:
-            self._line.append((work, call, kind))
-            if not self._busy:
-                # Not before whoever has given it is done with that.
-                self._loop.call_soon(self._could_not_start, work, error, context=self._context)
-            return
-        process.work, process.running, process.entered = work, call, self._clock.monotonic()
-        self._busy[work] = process
-        if not process.call(call.payload, kind):
-            self._context.run(self._loop.add_writer, process.calls_to, self._writable, process)
+    def _serve_line(self) -> None:
+        """Give calls to processes, in order, as long as there is one for the next."""
+        while self._line:
+            assert self._clock is not None
+            assert self._loop is not None
+            try:
+                process = self._idle.pop() if self._idle else self._new_process()
+            except OSError as error:
+                if not self._busy:
+                    # Nobody leaves a process. Not before whoever has given it is done with that.
+                    self._loop.call_soon(
+                        self._could_not_start, self._line[0][0], error, context=self._context
+                    )
+                return
+            work, call, kind = self._line.popleft()
+            process.work, process.running, process.entered = work, call, self._clock.monotonic()
+            self._busy[work] = process
+            if not process.call(call.payload, kind):
+                self._context.run(self._loop.add_writer, process.calls_to, self._writable, process)
 
     def _new_process(self) -> Process:
         assert self._loop is not None
@@ -105,13 +111,15 @@ class ProcessExecutor:
         return process
 
     def _could_not_start(self, work: Any, error: OSError) -> None:
-        assert self._clock is not None
+        if self._clock is None:
+            return  # it was stopped meanwhile
         before = len(self._line)
         self._line = deque(item for item in self._line if item[0] is not work)
         if len(self._line) < before:  # it was not cancelled meanwhile
             failed = WorkerDied(f"No process can be started for the handler of {name_of(work)}: {error}.")
             failed.__cause__ = error
             now = self._clock.monotonic()
+            self._serve_line()
             self._end(work, False, failed, now, now)
 
     def _end(self, work: Any, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
@@ -151,20 +159,16 @@ class ProcessExecutor:
         return at
 
     def _answered(self, process: Process, answer: bytes) -> None:
-        assert self._clock is not None
         work = process.work
-        if work is None:
+        # What is to die has no place among the idle ones; its end is its answer.
+        if work is None or process.is_killed:
             return
+        assert self._clock is not None
         process.work = process.running = None
         del self._busy[work]
         self._idle.append(process)
         self._serve_line()
         self._end(work, True, answer, process.entered, self._clock.monotonic())
-
-    def _serve_line(self) -> None:
-        """There may be a process for one that could get none."""
-        if self._line:
-            self._place(*self._line.popleft())
 
     def _has_ended(self, process: Process) -> None:
         """The pipe of a process has ended, and so does the process, whatever it has in hand."""
@@ -256,15 +260,10 @@ def _died(work: Any, code: int | None) -> WorkerDied:
     """
     if code is None:
         how = "has closed its pipe to the cue, and was killed for that"
-    elif code < 0:
-        try:
-            how = f"was killed by {signal.Signals(-code).name}"
-        except ValueError:
-            how = f"was killed by signal {-code}"
+    else:
+        how = end_in_words(code)
         if code == -signal.SIGKILL:
             how += " (if nobody has sent that, the system may have run out of memory)"
-    else:
-        how = f"has ended with exit code {code}"
     return WorkerDied(f"The process that ran the handler of {name_of(work)} {how}.", code)
 
 
@@ -276,5 +275,11 @@ def _log(packed: bytes) -> None:
         logging.getLogger("runcue").warning("A record of the log of a process is lost: %r", error)
         return
     logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+    try:
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except Exception as trouble:
+        # Handlers and filters of the log are the user's; what else the process has sent is still to be read.
+        if sys.stderr is not None:
+            text = shortened(str(record.msg))
+            sys.stderr.write(f"runcue could not log ({error_words(trouble)}): {text}\n")

@@ -16,6 +16,7 @@ import runcue
 from runcue._handlers.parameters import parameters_of
 from runcue._handlers.remote_calls import Calls
 from runcue.executors import calls
+from runcue.executors.culprits import find_culprit
 from tests.support import apart as elsewhere
 from tests.support.apart import InPlace
 
@@ -132,6 +133,13 @@ async def test_a_result_that_cannot_be_sent_is_told_by_its_path_and_needs_no_oth
     assert str(error).startswith(
         "result['rows'][1]['call'] cannot be sent back from where the handler of task 'task' runs: it is a function, "
         "which cannot be pickled"
+    )
+    nested: list[Any] = []
+    for _ in range(10_000):
+        nested = [nested]
+    assert find_culprit(nested, "result", pickle.dumps, RecursionError()) == (
+        "result",
+        "is nested too deeply to be pickled",
     )
 
 

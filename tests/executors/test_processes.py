@@ -110,7 +110,7 @@ async def test_standard_input_is_empty(cue: runcue.Cue) -> None:
 @pytest.mark.parametrize(
     ("what", "code", "words"),
     [
-        ("exit", 3, "has ended with exit code 3"),
+        ("exit", 3, "ended with exit code 3"),
         ("segfault", -11, "was killed by SIGSEGV"),
         (
             "kill",
@@ -476,5 +476,81 @@ def test_ends_and_records_that_nobody_knows_are_told_as_far_as_can_be(
         id, task = "1", "t"
 
     assert "was killed by signal 100." in str(processes._died(Ended(), -100))
+    assert str(processes._died(Ended(), 127)).endswith(" ended with exit code 127.")
     processes._log(b"no pickle")
     assert "A record of the log of a process is lost" in caplog.text
+
+
+@in_module
+async def test_who_is_killed_with_its_answer_on_the_way_is_given_nothing_more(tmp_path: Path) -> None:
+    cue = runcue.Cue(max_processes=1)
+    cue.task("sleep", run_in="process")(in_processes.sleep)
+    cue.task("who", run_in="process")(in_processes.who)
+    async with cue:
+        begun = tmp_path / "begun"
+        first = await cue.submit("sleep", params={"seconds": 0, "beginning": str(begun)})
+        second = await cue.submit("who")
+        while not begun.exists() or begun.read_text(encoding="utf-8") == "":
+            await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251 - the answer comes, and nobody reads it
+        assert await cue.cancel(first)
+        assert await second
+        assert (await first.wait()).state is runcue.WorkState.CANCELLED
+
+
+@in_module
+async def test_a_filter_of_the_log_that_raises_takes_nothing_else_along(
+    cue: runcue.Cue, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(record: logging.LogRecord) -> bool:
+        raise ValueError("the filter is broken")
+
+    logger = logging.getLogger("tests.in_processes")
+    monkeypatch.setattr(logger, "filters", [broken])
+    await (await cue.call(in_processes.log, [30]))
+    assert capsys.readouterr().err == "runcue could not log (ValueError: the filter is broken): of 30\n"
+    monkeypatch.setattr("sys.stderr", None)
+    await (await cue.call(in_processes.log, [30]))
+
+
+@in_module
+async def test_who_waits_for_a_process_fails_when_the_last_has_died_and_no_other_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with runcue.Cue(max_processes=3) as cue:
+        cue.task("sleep", run_in="process")(in_processes.sleep)
+        first = await cue.submit("sleep", params={"seconds": 60, "beginning": str(tmp_path / "pid")})
+        pid = int(await until(lambda: text_of(tmp_path / "pid")))
+
+        def fail(theirs: tuple[int, int, int]) -> None:
+            raise BlockingIOError("Resource temporarily unavailable")
+
+        monkeypatch.setattr(_process, "_popen", fail)
+        others = [await cue.submit("sleep", params={"seconds": number}) for number in (1, 2)]
+        await asyncio.sleep(0.01)
+        os.kill(pid, signal.SIGKILL)
+        ended = [await handle.wait() for handle in (first, *others)]
+        assert [str(work.exception)[:14] for work in ended] == [
+            "The process th",
+            "No process can",
+            "No process can",
+        ]
+
+
+def test_what_waits_for_a_process_that_cannot_be_started_is_no_matter_after_a_stop() -> None:
+    from runcue.executors.processes import ProcessExecutor
+
+    ProcessExecutor(1)._could_not_start(object(), OSError("no"))
+
+
+@in_module
+async def test_a_process_loads_nothing_of_runcue_but_what_is_sent_and_nothing_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("types", "marshal", "enum", "struct", "pickle"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    cue = runcue.Cue(max_processes=1)
+    cue.task("loaded", run_in="process")(in_processes.loaded)
+    async with cue:
+        assert await (await cue.submit("loaded")) == sorted(_process._CODE)

@@ -29,6 +29,11 @@ def who() -> int:
     return os.getpid()
 
 
+def loaded() -> list[str]:
+    """The modules of runcue that there are in this process."""
+    return sorted(name for name in sys.modules if name.partition(".")[0] == "runcue")
+
+
 def meet(folder: str, others: int) -> int:
     """Wait until so many of these run at once, for a while."""
     Path(folder, str(os.getpid())).touch()
