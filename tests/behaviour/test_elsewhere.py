@@ -194,7 +194,7 @@ async def test_an_output_that_was_not_written_is_missing(tmp_path: Path) -> None
         (
             "elsewhere",
             runcue.ConfigurationError,
-            r"'elsewhere.txt' is none: there is '.*out.txt'. Name it in outputs=",
+            r"'elsewhere.txt' is none: there is '.*out",
         ),
         ("number", runcue.ConfigurationError, "Only files can be written; 3 is none"),
         ("exclusive", runcue.PublishError, "it exists, and mode 'x'"),

@@ -9,6 +9,7 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -674,6 +675,29 @@ async def test_limits_of_ones_own_are_asked_for_each_key() -> None:
             await cue.submit("ask", {"user": one})
     assert entered == {"a": [0, 1], "b": [0]}
     assert made == ["a", "b"]
+
+
+@virtual
+async def test_a_limit_of_a_key_that_raises_or_cancels_at_a_start_leaves_no_slot_taken() -> None:
+    class Gap(Limit):
+        def room(self, now: float, work: runcue.Work, /) -> bool:
+            return True
+
+        def acquire(self, now: float, work: runcue.Work, /) -> None:
+            if work.params["user"] == "raises" and cue.counts()["failed"] == 0:
+                raise ValueError("not today")
+            if work.params["user"] == "cancels" and cue.counts()["cancelled"] == 0:
+                with suppress(StopIteration):  # at once, in one step
+                    cue.cancel(work.id).send(None)
+
+    cue = runcue.Cue()
+    cue.service("own", per=user, concurrent=1, rate="2/min", limits=lambda key: [Gap(), Gap()])
+    entered = registered(cue, uses="own")
+    async with cue:
+        handles = [await cue.submit("ask", {"user": one}) for one in ("raises", "cancels") * 3]
+    # What was counted at a start that its own limit has cancelled cannot be given back.
+    assert entered == {"raises": [0, 0], "cancels": [0, 60]}
+    assert [handle.state.name for handle in handles] == ["FAILED", "CANCELLED", *["COMPLETED"] * 4]
 
 
 @virtual

@@ -116,7 +116,8 @@ async def test_errors_come_as_they_are_if_they_come_back_equal_and_else_in_words
     error = calls.load_error(answer.error or b"")
     assert (type(error), error.args) == (elsewhere.Apart, ("far", 3))
     for what, text in (("odd", "odd (3)"), ("silent", "silent night")):
-        answer = await called(elsewhere.raise_what, {"what": what})
+        with elsewhere.plainly_pickled():
+            answer = await called(elsewhere.raise_what, {"what": what})
         assert answer.error is None
         assert answer.failure is not None
         assert answer.failure[:2] == (f"tests.support.apart.{what.capitalize()}", text)

@@ -6,13 +6,15 @@ Must not know: what is tested.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import copyreg
 import functools
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextvars import Context
 from pathlib import Path
@@ -22,6 +24,19 @@ from runcue.abc import Call, Clock, Deliver
 from runcue.executors.calls import run
 
 COLOUR: contextvars.ContextVar[str] = contextvars.ContextVar("COLOUR", default="none")
+
+
+@contextlib.contextmanager
+def plainly_pickled() -> Iterator[None]:
+    """Without what `distributed` has done by being imported: by its tblib any exception comes back as it was."""
+    table = copyreg.dispatch_table
+    foreign = {kind: how for kind, how in table.items() if how.__module__.startswith("tblib")}
+    for kind in foreign:
+        del table[kind]
+    try:
+        yield
+    finally:
+        table.update(foreign)
 
 
 class Apart(Exception):
