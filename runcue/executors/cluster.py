@@ -41,6 +41,9 @@ _CONNECT_FOR: Final = 8.0
 _CLOSE_FOR: Final = 2.0
 """Seconds for taking leave of a scheduler, which may have gone."""
 
+_LOOK_EVERY: Final = 1.0
+"""Seconds after which it is looked whether the scheduler is still the one that was connected to."""
+
 _LINGER: Final = 0.02
 """Seconds for which Dask keeps an answer that is here already. To give it up takes a message, and what is sent within
 10 ms after another one waits for the rest of these: that would be the next call."""
@@ -271,7 +274,10 @@ class _Session:
 
     async def news(self) -> None:
         """Wait until there is something to look at."""
-        await self._news.wait()
+        # Dask tells nobody that a scheduler is lost while it connects to another one in its place.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_EVERY):
+                await self._news.wait()
         self._news.clear()
 
     def goes_on(self, is_shut_down: bool) -> bool:
@@ -280,6 +286,8 @@ class _Session:
         Raises:
             BrokenExecutor: The scheduler is lost.
         """
+        if self._fault is None and self.is_lost:
+            self._fault = _lost(self._address)
         if self._fault is not None:
             raise self._fault
         while self._waiting:

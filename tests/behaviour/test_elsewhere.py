@@ -70,7 +70,10 @@ async def test_what_a_handler_raises_elsewhere_is_raised_here_with_its_traceback
             await value_of(cue, "raise", what="apart")
         assert raised.value.args == ("far", 3)
         assert "in raise_what" in str(raised.value.__cause__)
-        with pytest.raises(runcue.RemoteError, match=r"^tests.support.apart.Odd: odd \(3\)$") as odd:
+        with (
+            elsewhere.plainly_pickled(),
+            pytest.raises(runcue.RemoteError, match=r"^tests.support.apart.Odd: odd \(3\)$") as odd,
+        ):
             await value_of(cue, "raise", what="odd")
         assert (odd.value.type, odd.value.text) == ("tests.support.apart.Odd", "odd (3)")
         assert "raise Odd(3" in odd.value.traceback

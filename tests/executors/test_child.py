@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runcue.executors import _child, calls
+from tests.support.apart import plainly_pickled
 
 pytestmark = pytest.mark.rule(57)
 
@@ -45,16 +46,17 @@ def test_what_a_handler_has_forked_ends_as_a_process_does_and_is_silent_if_it_ha
         failure = None if error is None else (type(error).__name__, str(error), "Traceback of it\n")
         return pickle.dumps((value, error and pickle.dumps(error), failure, False, (), {}, 0.0, 0.0, ""))
 
-    for given in (
-        answer("child"),
-        b"cannot be unpickled",
-        answer(None, SystemExit(3)),
-        answer(None, SystemExit()),
-    ):
-        _child._leave(given, calls)
-    assert capsys.readouterr().err == ""
-    _child._leave(answer(None, SystemExit("enough")), calls)
-    _child._leave(answer(None, ValueError("bad")), calls)
+    with plainly_pickled():
+        for given in (
+            answer("child"),
+            b"cannot be unpickled",
+            answer(None, SystemExit(3)),
+            answer(None, SystemExit()),
+        ):
+            _child._leave(given, calls)
+        assert capsys.readouterr().err == ""
+        _child._leave(answer(None, SystemExit("enough")), calls)
+        _child._leave(answer(None, ValueError("bad")), calls)
     assert codes == [0, 0, 3, 0, 1, 1]
     assert capsys.readouterr().err == "enough\nTraceback of it\n"
 
