@@ -87,9 +87,7 @@ def by_pool(pool: ProcessPoolExecutor, function: Callable[[int], int], calls: in
 
 def h2b(*, quick: bool) -> list[Figure]:
     """What a call costs."""
-    if quick:
-        return []  # with few calls it was seen to hang, why is not known yet
-    calls = 10_000
+    calls = 200 if quick else 10_000
     name = f"{calls:,} calls in {PROCESSES} processes"
     ours = partial(took, by_runcue, plain, calls)
     with ProcessPoolExecutor(PROCESSES) as pool:
@@ -99,10 +97,14 @@ def h2b(*, quick: bool) -> list[Figure]:
             "joblib": ("joblib.Parallel(batch_size=1)", by_joblib, 1.0),
             "concurrent": (f"a kept ProcessPoolExecutor({PROCESSES}).map", partial(by_pool, pool), 2.0),
         }
-        return [
+        figures = [
             _against(module, name, reach, partial(took, run, plain, calls), ours, calls, beside)
             for module, (beside, run, reach) in others.items()
         ]
+    if find_spec("joblib") is not None:
+        # Its processes are kept, and the end of a process that multiprocessing has made would wait for them for ever.
+        import_module("joblib.externals.loky").get_reusable_executor().shutdown(wait=True)
+    return figures
 
 
 def _against(
@@ -123,9 +125,7 @@ def _against(
 
 def h3(*, quick: bool) -> list[Figure]:
     """How much of the processors is users' code."""
-    if quick:
-        return []  # see `h2b`
-    calls = 10_000
+    calls = 200 if quick else 10_000
     with ProcessPoolExecutor(PROCESSES) as pool:
         list(pool.map(plain, range(100)))
         found = compare(
