@@ -83,7 +83,8 @@ RULES_OF_IT = "rules"  # the property of a test, which comes with its report, ou
 FULL = "runcue: no test left out"
 SHOWN = 3  # tests named under each rule; with the titles that is a table one can still scroll through
 
-hypothesis.settings.register_profile("runcue", max_examples=200, deadline=None, print_blob=True)
+# Other ones each time; `dev.py torture` is where they are many.
+hypothesis.settings.register_profile("runcue", max_examples=100, deadline=None, print_blob=True)
 hypothesis.settings.register_profile(
     "torture",
     parent=hypothesis.settings.get_profile("runcue"),

@@ -219,9 +219,7 @@ def main() -> int:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="properties at once (default: cores)"
     )
-    parser.add_argument(
-        "-k", dest="matching", default="", help="only properties and attacks whose name contains this"
-    )
+    parser.add_argument("-k", dest="matching", default="", help="only what has this in its name")
     # How this program calls itself.
     parser.add_argument("--property", help=argparse.SUPPRESS)
     parser.add_argument("--attack", help=argparse.SUPPRESS)
@@ -251,7 +249,10 @@ def main() -> int:
     # One at a time: they measure real time.
     named = [name for name in attacks() if options.matching in name] if options.attacks else []
     survived = [attack(name, loop, options.attacks) for name in named for loop in LOOPS]
-    survived += [kill(name, options.kills) for name in KILLERS] if options.kills else []
+    killers = (
+        [name for name in KILLERS if options.matching in name.replace(" ", "_")] if options.kills else []
+    )
+    survived += [kill(name, options.kills) for name in killers]
     flat = soak(options.soak) if options.soak else True
     for outcome in failed:
         print(f"\n{outcome.line}\n{outcome.output}")

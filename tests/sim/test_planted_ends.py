@@ -234,9 +234,18 @@ PLANTS: dict[str, dict[Plant, set[str]]] = {
 }
 
 
-def first_violation(kinds: set[str]) -> Outcome | None:
+LAST_FOUND_WITH: dict[Plant, int] = {
+    who_makes_what_that_needs_is_cut_off: 52,
+    what_need_not_complete_is_tried_again: 29,
+    who_has_joined_what_comes_back_is_not_left: 79,
+    what_is_for_later_is_waited_for_nevertheless: 30,
+}
+"""Seeds that are tried first, to save the time of those before them. If one shows nothing any more, all are tried."""
+
+
+def first_violation(kinds: set[str], first: int) -> Outcome | None:
     """Of the first seed that shows one."""
-    for seed in range(SEEDS):
+    for seed in (first, *range(SEEDS)):
         for scenario in ("pipeline", "fanout"):
             trial = Trial(seed, scenario, count=3, kinds=frozenset(kinds), share=0.5, drains=seed % 2 == 0)
             outcome = run_trial(trial)
@@ -254,7 +263,7 @@ def test_a_planted_mistake_is_found_within_ninety_seeds(
     plant: Plant, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
-    outcome = first_violation(KINDS[what])
+    outcome = first_violation(KINDS[what], LAST_FOUND_WITH.get(plant, 0))
     assert outcome is not None
     assert outcome.violation is not None
     assert outcome.violation.invariant in PLANTS[what][plant], outcome.violation

@@ -20,7 +20,7 @@ from tests.support.programs import but_for_slowness, run_python
 
 
 def test_equal_seeds_give_equal_logs() -> None:
-    for seed in range(10):
+    for seed in range(5):
         for scenario in SCENARIOS:
             logs = [
                 [entry.line() for entry in run_trial(trial_of(seed, scenario)).event_log] for _ in range(2)

@@ -5,11 +5,13 @@ Must not know: what is tested.
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["calls_in"]
+__all__ = ["calls_in", "without_collector"]
 
 
 def calls_in(action: Callable[[], object]) -> int:
@@ -21,9 +23,22 @@ def calls_in(action: Callable[[], object]) -> int:
         calls += event in ("call", "c_call")
 
     before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        action()
-    finally:
-        sys.setprofile(before)
+    with without_collector():
+        sys.setprofile(count)
+        try:
+            action()
+        finally:
+            sys.setprofile(before)
     return calls
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """What is counted or timed in here is not what the garbage of other tests takes to be collected."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

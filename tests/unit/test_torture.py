@@ -4,41 +4,43 @@ import re
 import subprocess
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from runcue._artifacts import temp_files
 from tests.attacks.loops import LOOPS
-from tests.torture import attack, attacks
+from tests.torture import KILLERS, ROOT, attack, attacks
 
 TORTURE = Path(__file__).parents[1] / "torture.py"
-MISSING = [name for name in ("reportlab", "pypdfium2", "httpx", "PIL") if find_spec(name) is None]
-KILLS = temp_files.CLAIMS and not MISSING
 
 
-@pytest.fixture(scope="module")
-def told() -> str:
+def told(*short: str) -> str:
     """What a torture says that is a very short one."""
-    short = ["-k", "a_batch_finds_what", "--examples", "5", "--soak", "0", "--kills", str(int(KILLS))]
-    command = [sys.executable, str(TORTURE), "--jobs", "1", *short]
+    command = [sys.executable, str(TORTURE), "--jobs", "1", "--soak", "0", *short]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.mark.skipif(
-    not KILLS, reason=f"no flock here, or missing: {MISSING}: KILLING THE PDF PIPELINE IS NOT TESTED"
-)
-def test_it_kills_what_it_names(told: str) -> None:
-    assert "ok   kill -9 of makers of files: 1 instants" in told
-    assert "ok   kill -9 of the PDF pipeline: 1 instants" in told
+@pytest.mark.skipif(not temp_files.CLAIMS, reason="no flock here: KILLING MAKERS OF FILES IS NOT TESTED")
+def test_it_kills_what_it_names() -> None:
+    said = told("-k", "makers_of_files", "--kills", "1")
+    assert "ok   kill -9 of makers of files: 1 instants" in said
+    assert "kill -9 of the PDF pipeline" not in said
 
 
-def test_it_finds_the_properties_it_names(told: str) -> None:
-    assert "1 properties, 5 examples each" in told
-    assert re.search(r"^ok +\d+ examples .* a batch finds what asking one by one finds$", told, re.MULTILINE)
+@pytest.mark.parametrize("name", KILLERS)
+def test_whatever_it_kills_by_is_a_program(name: str) -> None:
+    program, fewer = KILLERS[name]
+    assert "int(sys.argv[1])" in (ROOT / program).read_text(encoding="utf-8")
+    assert fewer >= 1
+
+
+def test_it_finds_the_properties_it_names() -> None:
+    said = told("-k", "a_batch_finds_what", "--examples", "5", "--kills", "0")
+    assert "1 properties, 5 examples each" in said
+    assert re.search(r"^ok +\d+ examples .* a batch finds what asking one by one finds$", said, re.MULTILINE)
 
 
 def test_it_finds_the_attacks_and_each_says_how_long_it_may_take() -> None:

@@ -75,18 +75,21 @@ def shrink(seed: int, outcome: Outcome, *, patience: float = PATIENCE, command: 
     is_endless = outcome.violation is not None and outcome.violation.invariant == "ends"
     most = _TRIES_WITHOUT_END if is_endless else _TRIES
     until = time.perf_counter() + _SECONDS
-    again = True
-    while again:
-        again = False
-        for trial in smaller_than(found.outcome.trial):
-            if found.tries >= most or time.perf_counter() > until:
-                return found
-            found.tries += 1
-            tried = run_trial(trial, patience=patience)
-            if _shows(tried, found.outcome):
-                found.outcome = tried
-                again = True
-                break
+    # Of those that are simpler in one respect, the next to try. It stays where it is when one shows it: what is left of
+    # that respect comes next, not all that was in vain before. Once nothing more was simpler, all are tried again.
+    position, in_vain = 0, 0
+    while simpler := list(smaller_than(found.outcome.trial)):
+        position %= len(simpler)
+        if in_vain == len(simpler) or found.tries >= most or time.perf_counter() > until:
+            break
+        found.tries += 1
+        tried = run_trial(simpler[position], patience=patience)
+        if _shows(tried, found.outcome):
+            found.outcome = tried
+            in_vain = 0
+        else:
+            position += 1
+            in_vain += 1
     return found
 
 
