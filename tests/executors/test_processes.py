@@ -156,7 +156,7 @@ async def test_a_cancelled_handler_is_killed_with_all_that_it_has_started(
         assert all(map(is_alive, pids))
         assert await cue.cancel(handle)
         await until(lambda pids=pids: not any(map(is_alive, pids)))
-    assert cue._executors.processes.active == 0
+    await until(lambda: cue._executors.processes.active == 0)
 
 
 @in_module
