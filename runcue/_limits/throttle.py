@@ -250,6 +250,7 @@ class Throttle(Limit):
 
     def release(self, now: float, work: Work, actual: Any, /) -> None:
         """See `Limit.release`. How it has ended is said in the same step, unless nobody waits for it any longer."""
+        self._look(now)  # it may have passed before it was cancelled, while nobody could look
         self._returned = None
         if work in self._later:
             del self._later[work]

@@ -211,6 +211,22 @@ async def test_a_probe_that_fails_otherwise_has_passed_and_one_that_is_cancelled
             other.cancel()
 
 
+@pytest.mark.rule(26)
+def test_a_probe_that_has_passed_while_the_loop_was_kept_is_not_replaced_when_it_is_cancelled() -> None:
+    throttle, refused, probe, other = Throttle(lambda: 0.0), *(runcue.Work(str(n), "t") for n in range(3))
+    throttle.acquire(0.0, refused)
+    throttle.entered(0.0, refused, 0.0)
+    throttle.release(0.1, refused, None)
+    assert throttle.throttled(0.1, refused, 1.0, 0.1) == 1.1
+    throttle.acquire(1.1, probe)
+    throttle.entered(1.1, probe, 1.1)
+    assert not throttle.room(1.2, other)
+    # Somebody cancels it while a callback keeps the loop: nobody could see that it had run for 0.2 s.
+    throttle.release(2.0, probe, None)
+    assert not throttle.closed
+    assert throttle.room(2.0, other)
+
+
 class Refusing:
     """Refuses the first three for ten seconds; what comes after them hangs."""
 
