@@ -267,6 +267,44 @@ async def test_a_cancelled_attempt_is_charged_like_any_other() -> None:
 
 @pytest.mark.rule(46)
 @virtual
+async def test_what_a_handler_spends_after_its_work_unit_was_cancelled_is_charged_when_it_ends() -> None:
+    cue = runcue.Cue()
+    cue.service("api", budget={"tokens": "100/min"})
+
+    @cue.task(uses="api", cost={"tokens": 70})
+    async def lingers(work: runcue.Work) -> None:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            await asyncio.sleep(1)
+            work.spent(tokens=20)
+
+    @cue.task(uses="api", cost={"tokens": 70}, key=lambda work: "same")
+    async def shared(work: runcue.Work) -> None:
+        await asyncio.sleep(2)
+        work.spent(tokens=20)
+
+    def used() -> Any:
+        return cue.services()[0].budgets["tokens"].used
+
+    async with cue:
+        handle = await cue.submit(lingers)
+        await asyncio.sleep(1)
+        await cue.cancel(handle)
+        await asyncio.sleep(0.5)
+        assert used() == 70
+        await asyncio.sleep(1)
+        assert used() == 20
+        # Another one goes on in its place, with the same handler.
+        handle = await cue.submit(shared)
+        await cue.submit(shared)
+        await asyncio.sleep(1)
+        await cue.cancel(handle)
+    assert used() == 40
+
+
+@pytest.mark.rule(46)
+@virtual
 async def test_several_budgets_are_taken_together() -> None:
     cue = runcue.Cue()
     cue.service("api", budget={"tokens": "100/min", "usd": "1/hour"})

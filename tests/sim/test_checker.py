@@ -94,8 +94,11 @@ class Story:
     def run(self, began: float, id: str, ended: float) -> None:
         """A handler runs, and its work completes."""
         self.checker.started(began, id)
-        self.checker.left(id)
+        self.left(id, ended)
         self.checker.completed(ended, id)
+
+    def left(self, id: str, now: float = 0.0) -> None:
+        self.checker.left(now, id)
 
     def fail(self, now: float, id: str, error: BaseException, expected: bool) -> None:
         self.checker.failed(now, id, error, expected=expected)
@@ -116,7 +119,7 @@ class Story:
 
     def goes_back(self, now: float, id: str, delay: float, error: BaseException | None = None) -> None:
         """An attempt is over, and its handler has returned."""
-        self.checker.left(id)
+        self.left(id, now)
         if error is None:
             self.injected.postponed[id] = delay
             self.checker.put_back(now, id, "postponed", delay)
@@ -126,7 +129,7 @@ class Story:
 
     def refuse(self, now: float, id: str, seconds: float, longer: float = 0.0) -> None:
         """A server has refused it, and it stays away for longer."""
-        self.checker.left(id)
+        self.left(id, now)
         self.injected.refused[id] = "api", seconds
         self.checker.put_back(now, id, "throttled", seconds + longer)
 
@@ -157,7 +160,7 @@ class Story:
     def breaks(self, began: float, id: str, ended: float) -> None:
         """A handler fails, and its work unit with it."""
         self.checker.started(began, id)
-        self.checker.left(id)
+        self.left(id, ended)
         self.fail(ended, id, ERROR, expected=True)
 
     def awaiting(self, service: str) -> None:
@@ -233,6 +236,7 @@ FOLLOWED = [*RETRIED[:2], ("submitted", 0.0, "2", "make", "a"), *RETRIED[2:]]
 LEADER_LEAVES = [("excuse", "cancelled", "1"), ("cancelled", 2.0, "1")]
 
 OVER = [("left", "1"), ("completed", 0.1, "1")]
+LINGERS = [("excuse", "cancelled", "1"), ("cancelled", 0.1, "1")]
 METERED = [("cost", 3), *submitted("meter a", "meter b", "meter c")]
 BROKE_TWICE = [
     *submitted("frail a", "frail b", "frail c"),
@@ -267,6 +271,21 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
     "a start while something is owed to a budget": (
         "budget",
         [*METERED, ("started", 0.0, "1"), ("spend", "1", 7), *OVER, ("started", 1.0, "2")],
+    ),
+    "a start beside one that was cancelled and is still at work": (
+        "budget",
+        [*METERED, ("started", 0.0, "1"), *LINGERS, ("started", 0.5, "2")],
+    ),
+    "a start that takes more than is left by one that was cancelled and went on": (
+        "budget",
+        [
+            *METERED,
+            ("started", 0.0, "1"),
+            *LINGERS,
+            ("spend", "1", 2),
+            ("left", "1", 0.4),
+            ("started", 0.5, "2"),
+        ],
     ),
     "a start that takes more than a budget that has become smaller": (
         "budget",
@@ -759,6 +778,24 @@ KEPT: dict[str, list[Step]] = {
         ("run", 0.2, "2", 0.3),
         ("look", 0.3),
         ("started", 1.2, "3"),
+    ],
+    "a start when one that was cancelled and went on has spent less than was reserved": [
+        *METERED,
+        ("started", 0.0, "1"),
+        *LINGERS,
+        ("spend", "1", 1),
+        ("left", "1", 0.4),
+        ("started", 0.5, "2"),
+    ],
+    "a start that waits for what one has spent that was cancelled and went on": [
+        *METERED,
+        ("started", 0.0, "1"),
+        *LINGERS,
+        ("look", 8.0),
+        ("spend", "1", 7),
+        ("left", "1", 8.0),
+        ("look", 8.5),
+        ("started", 9.0, "2"),
     ],
     "a start when what was owed is paid": [
         *METERED,

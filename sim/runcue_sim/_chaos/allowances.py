@@ -215,15 +215,19 @@ class Allowances:
         place.unused_at = max(place.unused_at, now + windows * (period + self._regimes[service].margin))
         self.on_end(place.unused_at + ROUNDING)
 
-    def left(self, work: ObservedWork, spent: int | None, *, refused: bool) -> None:
+    def left(self, now: float, work: ObservedWork, spent: int | None, *, refused: bool) -> None:
         """A handler has come to its end."""
-        for name in work.places if self._counts else ():
-            for charge in self._at(name).charges:
+        for service, name in zip(work.duty.services, work.places, strict=True) if self._counts else ():
+            place = self._at(name)
+            for charge in place.charges:
                 if charge.is_open and charge.start.work is work:
                     # What is over is charged when its end is heard of.
                     charge.amount = (
                         0 if refused else charge.amount if spent is None else min(spent, charge.amount)
                     )
+                    if work.ended:
+                        charge.is_open = False
+                        self._may_take(now, place, service, spent or 0)
 
     def over(
         self, now: float, work: ObservedWork, start: Start | None, how: object, spent: int | None
@@ -239,12 +243,14 @@ class Allowances:
     def _settle(
         self, now: float, place: _Place, service: str, work: ObservedWork, how: object, spent: int | None
     ) -> None:
+        if work.started is not None and not work.left:
+            return  # who was cancelled has spent what the handler says until it comes to its end
         for charge in place.charges:
             if charge.is_open and charge.start.work is work:
                 charge.is_open = False
                 if spent is not None:
                     self._may_take(now, place, service, spent)
-                    if work.left and how != "throttled":
+                    if how != "throttled":
                         charge.amount = spent
                 else:
                     self._may_take(now, place, service, 0)

@@ -134,6 +134,7 @@ class Checker:
             or self._finds(lanes.in_its_turn(now, observed.works.values(), work))
         ):
             return
+        self._injected.spent.pop(id, None)  # by the attempt before
         observed.start(now, work)
         self._event()
 
@@ -175,7 +176,7 @@ class Checker:
         counts = reason not in ("postponed", "throttled")
         if self._allowances is not None:
             how: object = work.error if reason == "failed" and work.error is not None else reason
-            self._allowances.over(now, work, start, how, self._injected.spent.pop(id, None))
+            self._allowances.over(now, work, start, how, self._injected.spent.get(id))
         self.observed.put_back(now, work, at, slack, counts=counts, refused_by=refused)
         self._event()
 
@@ -184,17 +185,17 @@ class Checker:
         if self.open:
             self.observed.enter(now, id)
 
-    def left(self, id: str) -> None:
+    def left(self, now: float, id: str) -> None:
         """A handler has come to its end, whatever became of its work before."""
         if self.open:
-            self._leave(id)
+            self._leave(now, id)
             self.observed.leave(id)
 
-    def _leave(self, id: str) -> None:
+    def _leave(self, now: float, id: str) -> None:
         work = self.observed.works.get(id)
         if self._allowances is not None and work is not None and work.started is not None and not work.left:
             injected = self._injected
-            self._allowances.left(work, injected.spent.get(id), refused=id in injected.refused)
+            self._allowances.left(now, work, injected.spent.get(id), refused=id in injected.refused)
 
     def completed(self, now: float, id: str) -> None:
         """A work has completed."""
@@ -305,7 +306,7 @@ class Checker:
         if self._allowances is not None:
             outcome = {"completed": "passed", "failed": error}.get(how, "otherwise")
             start = self.observed.running.get(id)
-            self._allowances.over(now, work, start, outcome, self._injected.spent.pop(id, None))
+            self._allowances.over(now, work, start, outcome, self._injected.spent.get(id))
         self.observed.settle(now, work, how)
         self._event()
         return work

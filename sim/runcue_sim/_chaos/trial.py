@@ -114,7 +114,7 @@ class _Stage(FaultyStage):
         try:
             await super().perform(work, item, round_)
         finally:
-            checker.left(work.id)
+            checker.left(asyncio.get_running_loop().time(), work.id)
 
     def begin(self, work: runcue.Work, item: str) -> float:
         self.checker.entered(asyncio.get_running_loop().time(), work.id)
@@ -124,7 +124,7 @@ class _Stage(FaultyStage):
         try:
             super().end(work, item)
         finally:
-            self.checker.left(work.id)
+            self.checker.left(asyncio.get_running_loop().time(), work.id)
 
 
 class _Life:
