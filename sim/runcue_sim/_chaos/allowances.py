@@ -306,8 +306,8 @@ class Allowances:
                 return True
             place = self._places.get(name)
             # Who has failed lets others go first for a second, who may be unable to start.
-            since = now - _WHILE if work.tried else now
-            if place is not None and self._keeps(since, place, service, is_busy=bool(inside[name])):
+            longer = _WHILE if work.tried else 0.0
+            if place is not None and self._keeps(now, longer, place, service, is_busy=bool(inside[name])):
                 return True
         # Who waits for a budget is not passed by those who take what it will need, of whatever service.
         return self._counts and any(
@@ -315,13 +315,13 @@ class Allowances:
             for place in self._places.values()
         )
 
-    def _keeps(self, now: float, place: _Place, service: str, *, is_busy: bool) -> bool:
+    def _keeps(self, now: float, longer: float, place: _Place, service: str, *, is_busy: bool) -> bool:
         regime = self._regimes[service]
         if not regime.failures:
             return False
         unheard = self._timed_out(now)
         if place.failures_most + unheard >= regime.failures:
-            return is_busy or unheard > 0 or now < place.failed_at + regime.cooldown + BY_WALL
+            return is_busy or unheard > 0 or now < place.failed_at + regime.cooldown + longer + BY_WALL
         return False
 
 
