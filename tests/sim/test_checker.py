@@ -127,11 +127,11 @@ class Story:
             self.checker.attempt_failed(id, error)
             self.checker.put_back(now, id, "failed", delay)
 
-    def refuse(self, now: float, id: str, seconds: float, longer: float = 0.0) -> None:
-        """A server has refused it, and it stays away for longer."""
+    def refuse(self, now: float, id: str, seconds: float | None, longer: float = 0.0) -> None:
+        """A server has refused it, and it stays away for longer; None: it did not say for how long."""
         self.left(id, now)
         self.injected.refused[id] = "api", seconds
-        self.checker.put_back(now, id, "throttled", seconds + longer)
+        self.checker.put_back(now, id, "throttled", (seconds or 0.0) + longer)
 
     def count_block(self) -> None:
         """Callbacks block the loop."""
@@ -381,6 +381,16 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
     "a start before a server that has refused another one wants to be asked again": (
         "refused",
         [*REFUSED, ("started", 2.0, "2")],
+    ),
+    "a start before the end of a pause of which nobody has said how long it is, while callbacks block": (
+        "refused",
+        [
+            ("count_block",),
+            *REFUSED,
+            ("started", 6.0, "1"),
+            ("refuse", 7.0, "1", None, 1.0),
+            ("started", 7.9, "2"),
+        ],
     ),
     "a start beside the one that goes first": (
         "refused",
@@ -862,6 +872,15 @@ KEPT: dict[str, list[Step]] = {
         ("look", 0.4),
         ("stopping", 0.4),
         ("cancelled", 0.5, "3"),
+    ],
+    "one that is refused for nobody knows how long in a pause, and does not prolong it while callbacks block": [
+        ("count_block",),
+        *submitted("make a", "make b"),
+        ("started", 0.0, "1"),
+        ("started", 0.0, "2"),
+        ("refuse", 1.0, "2", 5.0),
+        ("refuse", 5.5, "1", None, 2.0),
+        ("started", 6.0, "2"),
     ],
     "one that lets another one go first after two refusals": [
         *REFUSED_TWICE,

@@ -138,7 +138,9 @@ def of_wait(
             # Callbacks that block take time between what happens and what is heard of it. And its service need not
             # pause for as long as it stays away.
             work.gives_way = True
-            refusals.refused(now, work, min(delay, FIRST_WAIT if seconds is None else seconds), None)
+            if seconds is None and not refusals.has_begun_before(work):
+                seconds = FIRST_WAIT
+            refusals.refused(now, work, None if seconds is None else min(delay, seconds), None)
         else:
             number = work.refusals + 1
             work.gives_way = number > 1 or refusals.goes_first(now, work)

@@ -69,7 +69,7 @@ class Refusals:
         Returns:
             The instant from which on it may be tried again.
         """
-        belongs = self._began > -inf and work.id in self._before
+        belongs = self.has_begun_before(work)
         self._look(now)
         if took is None:
             self.is_sure = False
@@ -87,6 +87,10 @@ class Refusals:
                 self._closed, self._first = True, None
         self._took = max(self._took, took or 0.0)
         return max(self.until, now)
+
+    def has_begun_before(self, work: ObservedWork) -> bool:
+        """Whether an attempt that goes on had begun before the last pause did, and belongs to it when it is refused."""
+        return self._began > -inf and work.id in self._before
 
     def goes_first(self, now: float, work: ObservedWork) -> bool:
         """Whether a work unit is the one that was let through first, and has not passed."""
