@@ -34,6 +34,7 @@ from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from runcue._scheduling.essential import essential_works, must_complete
+from runcue._scheduling.later import recall
 from runcue._scheduling.misfits import fault_of_change
 from runcue._scheduling.retry import latest_start
 from runcue._scheduling.returning import put_back
@@ -285,15 +286,23 @@ class Endings:
             del spared[first]
         return bool(spared)
 
-    def is_too_late(self, work: Work, now: float) -> bool:
-        """Whether the turn of a work unit has come later than its policy allows, after an attempt that has failed.
+    def may_not_begin(self, work: Work, now: float) -> bool:
+        """Whether the turn of a work unit has come too early or too late for another attempt.
 
-        Then it has failed with what that one had failed with.
+        Too early: who has joined it and wanted it before its instant has left since it was found ready; then it waits
+        for that again. Too late: its policy allows no more after an attempt that has failed; then it has failed with
+        what that one had failed with.
 
         Args:
             work: In hand, with attempts.
             now: Monotonic.
         """
+        core = self._core
+        if work in core.appointments.recalls:
+            core.enqueue(work, work._order_key, now, found=False)
+            recall(core, now, self._turns.wall())
+            self._turns.wake()  # arms the timer for its instant
+            return True
         self._timers.active.clear(work)
         if now <= latest_start(work):
             return False

@@ -198,7 +198,7 @@ class HandOff:
             if not has_thread:
                 self._wait_for_thread(run_queue, threads.retry_at)
                 return False
-        if work._attempts is not None and self._endings.is_too_late(work, now):
+        if work._attempts is not None and self._endings.may_not_begin(work, now):
             return True
         if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
             self._endings.refused(work, refused, now)

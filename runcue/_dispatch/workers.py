@@ -297,7 +297,7 @@ class Workers:
         run_queue: RunQueue = work._task.run_queue
         if not started:
             attempts = work._attempts
-            if attempts is not None and self._endings.is_too_late(work, now):
+            if attempts is not None and self._endings.may_not_begin(work, now):
                 return None
             if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
                 self._endings.refused(work, refused, now)

@@ -855,6 +855,34 @@ async def test_who_takes_the_place_of_a_cancelled_one_takes_its_instant_over(sec
     assert log == [(follower, {None: 5.0, 20: 20.0, 90: 60.0}[second.get("delay")])]
 
 
+@pytest.mark.rule(40, 28)
+@pytest.mark.parametrize("runs_in", ["loop", "thread"])
+@pytest.mark.parametrize("steps", range(6))
+@virtual
+async def test_who_leaves_in_whatever_step_before_the_start_takes_the_instant_along(
+    steps: int, runs_in: str
+) -> None:
+    cue = cue_of()
+    began: list[float] = []
+
+    async def suspends(work: runcue.Work) -> None: ...
+
+    def returns(work: runcue.Work) -> None: ...
+
+    cue.task("t", key="k", uses=cue.service("one", concurrent=1))(suspends if runs_in == "loop" else returns)
+    cue.is_ready(task="t")(lambda work: True)
+    cue.on_start(lambda work: began.append(now()))
+    async with cue:
+        first = await cue.submit("t", delay=5)
+        second = await cue.submit("t")
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        had_started = first.work.state is not WorkState.PENDING
+        second.cancel()
+        await first.wait()
+    assert [round(at, 6) for at in began] == [0.0 if had_started else 5.0]
+
+
 @pytest.mark.rule(28, 40)
 @virtual
 async def test_who_was_submitted_for_later_and_is_left_alone_waits_for_its_own_instant() -> None:
