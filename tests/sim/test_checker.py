@@ -244,6 +244,18 @@ BROKE_TWICE = [
     ("breaks", 0.1, "2", 0.2),
 ]
 
+# Two in a lane that may be for later or not, as callbacks block, when a stop has given its time to what can run.
+DELAYED_IN_A_LANE = [
+    ("count_block",),
+    ("wish", {"lane": "x", "delay": 1.0}),
+    *submitted("free a"),
+    ("wish", {"lane": "x"}),
+    ("submitted", 0.0, "2", "free", "b"),
+    ("excuse", "raised", "1", 0),
+    ("stop", 2.0, {"delayed": "cancel"}),
+    ("look", 3.0),
+]
+
 BROKEN: dict[str, tuple[str, list[Step]]] = {
     "a start while another one of its lane is at work": (
         "lane",
@@ -773,6 +785,34 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
             ("cancelled", 1.0, "1"),
         ],
     ),
+    "a stop that cancels what came before one that it may have left, in their lane": (
+        "drained",
+        [
+            *submitted("make m"),
+            ("wish", {"lane": "x"}),
+            ("submitted", 0.0, "2", "free", "a"),
+            ("wish", {"lane": "x", "delay": 1.0}),
+            ("submitted", 0.0, "3", "free", "b"),
+            ("excuse", "raised", "2", 0),
+            ("run", 0.0, "1", 1.0),
+            ("count_block",),
+            ("stop", 2.0, {"delayed": "cancel"}),
+            ("look", 3.0),
+            ("cancelled", 3.0, "3"),
+            ("cancelled", 3.0, "2"),
+        ],
+    ),
+    "a stop that does not ask what was behind one that it may have left, in their lane": (
+        "drained",
+        [
+            *DELAYED_IN_A_LANE,
+            ("excuse", "raised", "1", 0),
+            ("cancelled", 3.0, "1"),
+            ("excuse", "raised", "2", 0),
+            ("look", 3.0),
+            ("cancelled", 4.0, "2"),
+        ],
+    ),
     "something that is missing in the end": (
         "lost",
         [*submitted("make a"), ("run", 0.0, "1", 0.1), ("end", 1.0, {"completed": 1}), ("finish", "a/made")],
@@ -1090,6 +1130,12 @@ KEPT: dict[str, list[Step]] = {
         ("look", 5.9),
         ("started", 6.0, "2", 2),
         ("look", 6.0),
+    ],
+    "a stop that gives up one, and then who was behind it in its lane and has not been asked": [
+        *DELAYED_IN_A_LANE,
+        ("excuse", "raised", "1", 0),
+        ("cancelled", 3.0, "1"),
+        ("cancelled", 3.0, "2"),
     ],
     "a stop that gives up one, and then who had joined it and has not been asked": [
         ("wish", {**MUST, "delay": 1.0}),

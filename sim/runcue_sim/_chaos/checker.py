@@ -79,8 +79,8 @@ class Checker:
         self._quiet_until = -inf
         self._stops = Stops(self.observed)
         self._rest_is_checked = False
-        # What is made by those of which it is not known whether a stop gives them up or leaves them.
-        self._given_up: set[str] = set()
+        # Since time has passed: those of which it is not known whether a stop gives them up or leaves them.
+        self._given_up: list[ObservedWork] = []
 
     def report(self, invariant: str, text: str, *works: ObservedWork, names: Iterable[str] = ()) -> None:
         """Note a violation; only the first counts."""
@@ -253,7 +253,7 @@ class Checker:
         if known is not None:
             known.is_left = self._stops.is_left(now, known)
             if known.is_left is None:
-                self._given_up.update(known.proves)
+                self._given_up.append(known)
             if excused and known.is_left:
                 known.is_left = None  # it may have been either
             excused = excused or known.is_left is not False
@@ -328,6 +328,7 @@ class Checker:
         if not self.open:
             return
         self._looked_at, self._settled_then = now, self._injected.settlements
+        self._given_up.clear()
         self.observed.come_due(now)
         self._check_running(now)
         if (late := self._stops.look(now)) is not None:
@@ -388,13 +389,18 @@ class Checker:
                 and injected.raised.get(one.id, -inf) < self._settled_then
                 and one.submitted <= self._looked_at
                 and not any(observed.untold.get(name, -inf) > self._looked_at for name in one.needs)
-                # What waits for one that was given up first, or may be left, or had joined it, has waited for it when
-                # all was asked.
-                and self._given_up.isdisjoint((*one.needs, *one.proves))
+                # What waits for one that was given up first, or may be left, or had joined it or was behind it, has
+                # waited for it when all was asked.
+                and not any(self._has_waited_for(one, first) for first in self._given_up)
             ):
                 state = "up to date" if observed.is_up_to_date(one) else "able to run"
                 self.report("drained", f"{what} {one} at {now:g}, which is {state}", one)
                 return
+
+    def _has_waited_for(self, work: ObservedWork, ended: ObservedWork) -> bool:
+        """Whether a pending work may have waited for another one as long as that had not settled."""
+        makes = not set(ended.proves).isdisjoint((*work.needs, *work.proves))
+        return makes or lanes.comes_first(self.observed.works.values(), ended, work)
 
     def ended(self, now: float, counts: Mapping[str, int], left: Collection[str] = ()) -> None:
         """The cue has stopped.

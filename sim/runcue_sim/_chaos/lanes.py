@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from runcue_sim._chaos.invariants import Violation
 from runcue_sim._chaos.observed_work import ObservedWork, broken
 
-__all__ = ["in_its_turn", "is_behind"]
+__all__ = ["comes_first", "in_its_turn", "is_behind"]
 
 
 def _others(works: Iterable[ObservedWork], work: ObservedWork) -> Iterator[ObservedWork]:
@@ -55,4 +55,10 @@ def is_behind(works: Iterable[ObservedWork], work: ObservedWork) -> bool:
     if work.wish.lane is None:
         return False
     works = tuple(works)
-    return any(_is_at_work(one) or _first_of(works, one) < work.number for one in _others(works, work))
+    return any(_is_at_work(one) or comes_first(works, one, work) for one in _others(works, work))
+
+
+def comes_first(works: Iterable[ObservedWork], one: ObservedWork, work: ObservedWork) -> bool:
+    """Whether one may come before another work unit in the same lane, or have done so as long as it had not ended."""
+    lane = work.wish.lane
+    return lane is not None and one.wish.lane == lane and _first_of(works, one) < work.number
