@@ -1121,3 +1121,26 @@ async def test_one_that_waits_for_its_key_and_gives_back_a_lent_priority_stands_
             waits.cancel()
     rest = [] if is_cancelled else [(1, 5)]
     assert entered == [(1, 0), (2, 0), (3, pytest.approx(1.3)), *rest]
+
+
+@pytest.mark.rule(6)
+@virtual
+async def test_one_that_was_not_ready_at_its_turn_and_then_waits_for_its_key_stands_there_once() -> None:
+    cue = runcue.Cue()
+    cue.service("keyed", per=user, concurrent=1)
+    cue.service("total", concurrent=2)
+    entered = registered(cue, uses=["total", "keyed"], lasts=10.0)
+    registered(cue, uses=["total", "keyed"], lasts=5.0, name="hold")
+    first, second = runcue.Flag("first"), runcue.Flag("second")
+
+    async with cue:
+        await cue.submit("hold", {"user": "b"})
+        await cue.submit("ask", {"user": "a"}, inputs=first)
+        await cue.submit("ask", {"user": "c"}, inputs=first)
+        await cue.submit("ask", {"user": "a"}, inputs=[first, second])
+        await asyncio.sleep(1)
+        # There is room for one of them, and the last one is not ready. Before that comes to be there is room for none.
+        first.touch()
+        await asyncio.sleep(1)
+        second.touch()
+    assert entered == {"a": [1, 11], "c": [5]}
