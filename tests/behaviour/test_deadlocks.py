@@ -719,6 +719,8 @@ def test_who_holds_a_thread_or_a_process_that_goes_on_is_not_ended(
         cue.start()
         handle = await cue.submit("parent")
         draining = asyncio.create_task(cue.drain())
+        while not held:
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)
         assert not draining.done()
         if what == "process":
