@@ -43,7 +43,6 @@ RULES = {
     23: "stop() drains; nothing is left running",
     24: "submit() after stop is an error; start() again works",
     25: "a failed attempt goes back to pending, its slot free, its gate asked again; on_failure once, at the end",
-    # 26 is about throttling, which does not exist yet.
     26: "a server that refuses is left in peace: one pause for a burst, one that goes first, and then the rest",
     27: "an input that is being made keeps its readers waiting until its producer has settled",
     28: "one producer per artifact: who wants the same joins, and settles with it",
