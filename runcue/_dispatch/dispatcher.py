@@ -123,7 +123,7 @@ class Dispatcher:
         self.standstill = Standstill(
             core, self.waiting, in_flight, self.gates.awaited, self.lines, turns, timers
         )
-        self.recount = Recount(core, turns, in_flight, self.gates.awaited)
+        self.recount = Recount(core, turns, in_flight, self.gates.awaited, self.hand_off)
         self.workers = Workers(
             core,
             callbacks,

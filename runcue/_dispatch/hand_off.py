@@ -288,6 +288,13 @@ class HandOff:
         if not self._probably_gives_awaitable(work):
             self._count_from(work, entered)
 
+    def count_entered(self) -> None:
+        """Count who was handed on before there was anything to be counted, and is in its handler by now."""
+        for executor in self._executors.values():
+            entries = getattr(executor, "entries", None)
+            for work, entered in () if entries is None else entries():
+                self._entered(work, entered)
+
     def _probably_gives_awaitable(self, work: Work) -> bool:
         known = self._gives_awaitable.get(work.task)
         if known is None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from runcue._dispatch.awaited_gates import AwaitedGates
+from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.turns import Turns
 from runcue._limits.guarded import GuardedLimit
@@ -37,13 +38,17 @@ class Recount:
         turns: Have the clock.
         in_flight: Handlers in flight.
         awaited: Gates that are being awaited: they hold slots as well.
+        hand_off: Knows who is in a thread.
     """
 
-    def __init__(self, core: Core, turns: Turns, in_flight: InFlight, awaited: AwaitedGates) -> None:
+    def __init__(
+        self, core: Core, turns: Turns, in_flight: InFlight, awaited: AwaitedGates, hand_off: HandOff
+    ) -> None:
         self._core = core
         self._turns = turns
         self._in_flight = in_flight
         self._awaited = awaited
+        self._hand_off = hand_off
 
     def now(self) -> float:
         """Monotonic."""
@@ -69,6 +74,8 @@ class Recount:
         """Count exactly what was changed since the last time. Nothing is half done."""
         run_queues = self._core.run_queues
         changed, run_queues.changed = run_queues.changed, {}
+        # Where there was no limit nobody was told of entries; or who runs for long would be on its way for as long.
+        self._hand_off.count_entered()
         for run_queue in list(run_queues.values()):
             run_queues.bound(run_queue, self._slots_held)
         for service in changed:

@@ -61,6 +61,8 @@ class _Channel:
     Attributes:
         closed: Whether it was stopped.
         clock: The clock.
+        tells_all: Whether each entry into a handler is told.
+        inside: When handlers were entered that run, of those that were not to be told of.
     """
 
     def __init__(
@@ -70,7 +72,8 @@ class _Channel:
         clock: Clock,
         futures: dict[Any, Future[Any]],
     ) -> None:
-        self.closed = False
+        self.closed = self.tells_all = False
+        self.inside: dict[Any, float] = {}
         self.clock = clock
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
@@ -247,6 +250,14 @@ class FuturesExecutor:
         channel.clock.hold()
         future.add_done_callback(done)
 
+    def entries(self) -> list[tuple[Any, float]]:
+        """See `ThreadExecutor.entries`; of calls nothing is known."""
+        channel = self._channel
+        if channel is None:
+            return []
+        channel.tells_all = True
+        return list(channel.inside.copy().items())
+
     def cancel(self, work: Any) -> bool:
         """See `CallExecutor.cancel`."""
         future = self._futures.get(work)
@@ -300,6 +311,8 @@ def _enter(
     if channel.closed:
         return None  # it was given up before it was entered
     monotonic = channel.clock.monotonic
+    if channel.tells_all:
+        stamped = True
     if stamped:
         prepare = getattr(handler, "prepare", None)
         if prepare is not None:
@@ -307,10 +320,13 @@ def _enter(
     entered = monotonic()
     if stamped:
         channel.tell(_Message(work, None, None, None, entered))
+    else:
+        channel.inside[work] = entered
     try:
         outcome, succeeded = context.run(handler, work), True
     except BaseException as error:
         outcome, succeeded = error, False
+    channel.inside.pop(work, None)
     return _Message(work, None, succeeded, outcome, entered, monotonic())
 
 

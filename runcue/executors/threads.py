@@ -79,14 +79,17 @@ class _Line:
         handlers: Those that nobody has taken.
         is_awaited: Whether a thread is on its way.
         tokens: What wakes up who sleeps.
+        seats: One for each thread: in it the work unit whose handler the thread is in, and when it was entered, if that
+            was not to be told; else None.
     """
 
-    __slots__ = ("handlers", "is_awaited", "tokens")
+    __slots__ = ("handlers", "is_awaited", "seats", "tokens")
 
     def __init__(self, tokens: SimpleQueue[None]) -> None:
         self.handlers: deque[_Item | None] = deque()
         self.is_awaited = False
         self.tokens = tokens
+        self.seats: list[list[tuple[Any, float] | None]] = []
 
     def put(self, handler: _Item | None) -> None:
         """Have one run by the next thread that has nothing to do, or, by None, have a thread end."""
@@ -119,6 +122,7 @@ class _Channel:
         line: Handlers to be run; None: one thread is to end.
         bell: Rung to have the loop told that there is news, by this itself; None: nothing more is to be told.
         monotonic: The clock.
+        tells_all: Whether each entry is told.
         closed: Whether it was stopped: nothing is entered any more.
         left_over: How many handlers were given up and have not returned.
     """
@@ -144,6 +148,7 @@ class _Channel:
         self._entered = entered
         self._signalled = False
         self._to_be_told = False
+        self.tells_all = False
         self.closed = False
         self.left_over = 0
 
@@ -291,9 +296,27 @@ class ThreadExecutor:
         self.in_flight += 1
         self.idle -= 1
         if stamped and not self._tells:
-            # Without it the loop is told when the handler has returned.
-            self._tells = self._make(_tell, self._channel.bell, "runcue-entries")
+            self._make_teller(self._channel)
         self._channel.line.put((self._channel, work, handler, context, stamped))
+
+    def _make_teller(self, channel: _Channel) -> None:
+        # Without it the loop is told when the handler has returned.
+        self._tells = self._make(_tell, channel.bell, "runcue-entries")
+
+    def entries(self) -> list[tuple[Any, float]]:
+        """Tell of entries from now on, whoever is asked to run a handler without.
+
+        Returns:
+            The handlers that run and were not to be told of, each with the instant of its entry.
+        """
+        channel = self._channel
+        if channel is None or not self.in_flight:
+            return []
+        if not self._tells:
+            self._make_teller(channel)
+        # In this order. Who has just found that it need not tell, and is not in its seat yet, tells when it returns.
+        channel.tells_all = True
+        return [seat[0] for seat in channel.line.seats if seat[0] is not None]
 
     def returned(self, channel: _Channel) -> None:
         """A handler has returned: one that was given up, or the last one in flight."""
@@ -344,6 +367,8 @@ def _nothing(work: Any) -> None:
 
 def _serve(line: _Line) -> None:
     handlers = line.handlers
+    seat: list[tuple[Any, float] | None] = [None]
+    line.seats.append(seat)
     left = 0.0
     while True:
         try:
@@ -354,13 +379,14 @@ def _serve(line: _Line) -> None:
         if handlers and not line.is_awaited:
             line.wake()
         if item is None:
+            line.seats.remove(seat)
             return
         channel, work, handler, context, stamped = item
         monotonic = channel.monotonic
         entry = None
         if channel.closed:
             handler = _nothing  # it was given up before it was entered
-        if stamped:
+        if stamped or channel.tells_all:
             prepare = getattr(handler, "prepare", None)
             if prepare is not None:
                 context.run(prepare, work)
@@ -371,6 +397,7 @@ def _serve(line: _Line) -> None:
             entry.at = entered = monotonic()
         else:
             entered = monotonic()
+            seat[0] = work, entered
         try:
             outcome = context.run(handler, work)
             succeeded = True
@@ -378,6 +405,7 @@ def _serve(line: _Line) -> None:
             outcome = error
             succeeded = False
         left = monotonic()
+        seat[0] = None
         channel.leave(entry, (work, succeeded, outcome, entered, left))
         # An idle thread must not keep the last work unit and its result alive, nor the cue.
         del item, channel, monotonic, work, handler, context, outcome, entry

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiolimiter
@@ -257,6 +259,41 @@ def test_plain_handlers_change_limits_from_their_threads(loop: str) -> None:
     assert inside[0] == 1
     assert max(inside) == 3
     assert api.status().concurrent == 3
+
+
+@pytest.mark.rule(8, 48)
+@pytest.mark.parametrize("pool", [None, ThreadPoolExecutor])
+@each_loop
+def test_a_plain_handler_that_runs_for_long_since_before_there_was_a_rate_holds_up_nobody_by_it(
+    loop: str, pool: Any
+) -> None:
+    go, entered = threading.Event(), list[float]()
+    cue = runcue.Cue(run_in=pool)
+    api = cue.service("api")
+
+    @cue.task(uses=api)
+    def long(work: runcue.Work) -> None:
+        entered.append(time.monotonic())
+        go.wait(60)
+
+    @cue.task(uses=api)
+    def short(work: runcue.Work) -> None:
+        entered.append(time.monotonic())
+
+    async def main() -> None:
+        async with cue:
+            try:
+                running = [await cue.submit(long) for _ in range(2)]
+                while len(entered) < 2:
+                    await asyncio.sleep(0.001)
+                api.change(rate="2/0.05sec")
+                await asyncio.wait_for(await cue.submit(short), 30)
+            finally:
+                go.set()
+            await asyncio.gather(*running)
+
+    run_on(loop, main)
+    assert entered[2] - min(entered) >= 0.05
 
 
 @pytest.mark.rule(48)
