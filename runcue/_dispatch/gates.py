@@ -185,7 +185,7 @@ class Gates:
 
     def _enqueue_unasked(self, work: Work) -> None:
         """It waits for a slot of its own key, where it stands in line for that, and is asked at its turn."""
-        self._core.enqueue(work, work._order_key, self._gate.at, found=False)
+        self.enqueue(work, found=False)
         work._approved_in = -1
 
     def _tasks_of(self, run_queue: RunQueue) -> Iterator[Task]:
@@ -427,7 +427,7 @@ class Gates:
             if work in self._gate.cancelled:
                 self._settlement.cancel_in_hand(work)
                 return
-            key = order_key(work._submitted_at, priority, core.head_start)
+            key = order_key(core.counts_from(work), priority, core.head_start)
             core.enqueue(work, key, self._gate.at, found=found)
             if work._declared is not None:
                 lend_all(core, work)

@@ -86,7 +86,6 @@ class Core:
         stall_warn_after: float | None = None,
         decide: Decide = settle_failed,
     ) -> None:
-        # What users have described.
         # Services by name, and those that have limits for each key; tasks by name. One that was defined again is in
         # `tasks` once, with its newest handler; in `all_tasks` are those from before, whose work units may be around.
         self.services: dict[str, Service] = {}
@@ -104,8 +103,7 @@ class Core:
         # ...or wait at their task for anything to change, or here for an artifact, of which is known who makes it.
         self.dependencies = Dependencies()
         self.holds = Holds(self.dependencies)
-        # ...or for whoever comes first in their lane.
-        self.lanes = Lanes()
+        self.lanes = Lanes()  # ...or for whoever comes first in their lane.
         # ...or for the instant of their next attempt, or, before the first one, for that of their submission.
         self.returning: Deadlines[Work] = Deadlines()
         self.appointments = Appointments()
@@ -279,8 +277,7 @@ class Core:
 
     def add(self, work: Work, now: float) -> None:
         """Take a new work in, NEW, or JOINED if it has a leader."""
-        if self.submitted == self.settlements:
-            # A cue that had nothing to do was not stalled.
+        if self.submitted == self.settlements:  # a cue that had nothing to do was not stalled
             self.progressed_at = now
         task = work._task
         task.unsettled += 1
@@ -295,7 +292,7 @@ class Core:
             if self.lanes.enter(work, declared):
                 task.run_queue.new.append(work)
             else:
-                self.hold_in_lane(work, now, declared.lane)
+                self.hold_in_lane(work, now, work._declared.lane)  # type: ignore[union-attr]
         elif declared.joined is not None:
             self.crowds[id(declared.joined)] = declared.joined
             self.proving += bool(declared.outputs)
@@ -312,6 +309,10 @@ class Core:
                 task.run_queue.new.append(work)
         if self._ages:
             self.age(work)
+
+    def instant_of(self, now: float) -> float:
+        """The instant at which who comes now counts as submitted."""
+        return now
 
     def counts_from(self, work: Work) -> float:
         """The instant at which a work unit counts as submitted, where that is of interest for the order."""

@@ -40,14 +40,19 @@ class DepthFirst(Core):
 
     def add(self, work: Work, now: float) -> None:
         """See `Core.add`."""
-        # Each has an instant of its own: of those that were submitted in one instant the first chain comes first, too.
-        self._last = now = max(now, nextafter(self._last, inf))
+        now = self.instant_of(now)
         super().add(work, now)
         new = work._task.run_queue.new
         if work._phase == NEW and new and new[-1] is work and (began := self.counts_from(work)) < now:
             new.pop()
             work._order_key = began
             work._task.run_queue.take_back(work)
+
+    def instant_of(self, now: float) -> float:
+        """See `Core.instant_of`."""
+        # Each has one of its own: of those that were submitted in one instant the first chain comes first, too.
+        self._last = now = max(now, nextafter(self._last, inf))
+        return now
 
     def counts_from(self, work: Work) -> float:
         """See `Core.counts_from`."""
@@ -65,9 +70,8 @@ class DepthFirst(Core):
 
     def enqueue(self, work: Work, key: float, now: float, *, found: bool = True) -> None:
         """See `Core.enqueue`."""
-        if work._phase != READY and (began := self.counts_from(work)) < work._submitted_at:
-            # By priority the key is so much before the submission, or after it; without any it may be this one already.
-            key = key - (work._submitted_at - began) if self.ordered else min(key, began)
+        if work._phase != READY and not self.ordered:  # a priority counts from there already
+            key = min(key, self.counts_from(work))
         super().enqueue(work, key, now, found=found)
 
     def settle(
@@ -82,9 +86,15 @@ class DepthFirst(Core):
     def _note(self, declared: Declaration, began: float) -> None:
         """Something was made, or found up to date, by one that counts from an instant."""
         for artifact in declared.makes:
-            self._made[artifact._key] = began
+            _note_last(self._made, artifact._key, began)
             for folder in self.dependencies.above(artifact):
-                self._made_in[folder] = min(began, self._made_in.get(folder, inf))
+                _note_last(self._made_in, folder, min(began, self._made_in.get(folder, inf)))
         for known in (self._made, self._made_in):
             while len(known) > _REMEMBERED:
                 known.popitem(last=False)
+
+
+def _note_last(known: OrderedDict[Hashable, float], key: Hashable, began: float) -> None:
+    """Note something, so that it is forgotten after all that was noted before."""
+    known[key] = began
+    known.move_to_end(key)

@@ -16,7 +16,7 @@ from collections.abc import Hashable
 from heapq import heappop, heappush
 from typing import Any
 
-from runcue._model.declaration import Declaration, InLane
+from runcue._model.declaration import Declaration, InLane, is_common
 from runcue._model.identity import Identity
 from runcue._model.phases import HELD, SETTLED
 from runcue._model.texts import words_of
@@ -133,9 +133,16 @@ class Lanes(dict[Hashable, Lane]):
         """A new work unit takes the last place of its lane. Returns whether that is the first."""
         lane: Lane = declared.lane
         if lane.head is None:
-            lane.head = work
-            self[lane.key] = lane
-            return True
+            if (there := self.setdefault(lane.key, lane)) is lane:
+                lane.head = work
+                return True
+            # While it was found out what this one declares, a function of the user's has let others into a lane of that
+            # key, which nobody knew of before.
+            lane = there
+            if is_common(declared):
+                work._declared = lane.declared = lane.declared or InLane(lane)
+            else:
+                declared.lane = lane
         if lane.behind is None:
             lane.behind = OrderedDict()
         lane.behind[work._seq] = work

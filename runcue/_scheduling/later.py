@@ -102,7 +102,8 @@ def _count_from(core: Core, work: Work, now: float) -> None:
     """The instant of a work unit has come: it counts as submitted now."""
     if len(core.appointments.works) + 1 >= core.unsettled:
         core.progressed_at = now  # a cue that had nothing to do was not stalled
-    work._submitted_at = work._order_key = work._phase_since = now
+    work._submitted_at = core.instant_of(now)
+    work._order_key, work._phase_since = core.counts_from(work), now
     if work._attempts is not None and work._attempts.again.is_delayed:
         work._attempts.again = _until(now)
     core.age(work)

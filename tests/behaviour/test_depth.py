@@ -147,6 +147,59 @@ async def test_lanes_and_depth_go_together() -> None:
 
 
 @virtual
+async def test_those_submitted_for_later_count_from_their_makers_when_their_instant_has_come() -> None:
+    cue, begun = chains("depth")
+    async with cue:
+        for step in (1, 2, 3):
+            for name in "abc":
+                await cue.submit("step", {"step": step, "name": name}, delay=5)
+    assert begun == ["1a", "2a", "3a", "1b", "2b", "3b", "1c", "2c", "3c"]
+
+
+@virtual
+async def test_who_comes_back_to_its_line_from_an_async_gate_counts_from_its_maker_as_before() -> None:
+    cue = runcue.Cue(order="depth", head_start="1h")
+    cue.service("slow", rate="1/10sec")
+
+    @cue.task("make", uses="slow", outputs=lambda name: Flag(name), priority=0.4)
+    async def make(work: runcue.Work) -> None:
+        Flag(work.params["name"]).set()
+
+    @cue.task("use", uses="slow", inputs=lambda name: Flag(name), priority=0.4)
+    async def use(name: str, more: int = 0) -> None: ...
+
+    @cue.task("passes", uses="slow", priority=1.0)
+    async def passes() -> None: ...
+
+    @cue.is_ready(task="use")
+    async def look(work: runcue.Work) -> bool:
+        await asyncio.sleep(1)
+        return True
+
+    async with cue:
+        await cue.submit("make", {"name": "a"})
+        await asyncio.sleep(100)
+        last = await cue.submit("use", {"name": "a"})
+        keys = []
+        await asyncio.sleep(1.5)  # there is room, and it is asked once more before its start
+        await cue.submit("passes")
+        for _ in range(3):
+            keys.append(last.work._order_key)
+            await asyncio.sleep(1)
+    assert keys == pytest.approx([360.0, 360.0, 360.0])
+
+
+@virtual
+async def test_what_is_made_again_is_remembered_longer(monkeypatch: Any) -> None:
+    monkeypatch.setattr("runcue._scheduling.depth._REMEMBERED", 2)
+    cue, _ = chains("depth")
+    async with cue:
+        for name in "abac":
+            await (await cue.submit("step", {"step": 1, "name": name})).wait()
+    assert [*cue._core._made] == [Flag("1a")._key, Flag("1c")._key]  # type: ignore[attr-defined]
+
+
+@virtual
 async def test_only_so_many_artifacts_are_remembered(monkeypatch: Any) -> None:
     monkeypatch.setattr("runcue._scheduling.depth._REMEMBERED", 2)
     cue, begun = chains("depth")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -316,6 +317,44 @@ async def test_one_that_has_failed_lets_the_next_go_on() -> None:
         await cue.submit("fails", lane="x")
         await submit(cue, "b")
     assert begun(log) == [("a", 0.0), ("b", 1.0)]
+
+
+@pytest.mark.parametrize("where", ["lane", "inputs", "run_in"])
+@virtual
+async def test_who_comes_into_a_lane_while_it_is_found_out_what_the_first_of_it_declares_has_it_before(
+    where: str,
+) -> None:
+    cue, log = described()
+
+    def submit_before() -> None:
+        begin = cue.submit("one", {"name": "inner"}, lane="x").__await__()
+        with pytest.raises(StopIteration):
+            next(begin)
+
+    def lane_of(name: str) -> str:
+        submit_before()
+        return "x"
+
+    def inputs_of(name: str) -> tuple[()]:
+        submit_before()
+        return ()
+
+    def make_pool() -> ThreadPoolExecutor:
+        submit_before()
+        return ThreadPoolExecutor(1)
+
+    options = {"lane": lane_of, "inputs": inputs_of, "run_in": make_pool}
+
+    @cue.task("outer", **{"lane": "x", where: options[where]})  # type: ignore[call-overload]
+    def outer(name: str, more: int = 0) -> None:
+        log.append((instant(), "begin", name))
+
+    instant = asyncio.get_running_loop().time
+    async with cue:
+        await cue.submit("outer", {"name": "outer"})
+        await submit(cue, "last")
+    assert begun(log) == [("inner", 0.0), ("outer", 1.0), ("last", 1.0)]
+    assert not cue._core.lanes
 
 
 @each_loop
