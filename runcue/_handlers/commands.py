@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,11 @@ from runcue._model.texts import how_many, listed, title_of, words_of
 from runcue._model.work import Work
 
 __all__ = ["ShellCommand", "shell"]
+
+_SHELLS: Final = ("sh", "ash", "bash", "dash", "ksh", "zsh")
+
+_READS_NEXT: Final = re.compile("-[A-Za-z]*c")
+"""The option of shells that has them read the next word as commands, also together with others: "-euc"."""
 
 _NOT_FOUND: Final = 127
 _NOT_RUN: Final = 126
@@ -93,6 +99,8 @@ class ShellCommand(Command):
         self._templates = [Template(word, repr(self), in_shell=self._in_shell) for word in words]
         if self._in_shell:
             self._check_quotes(self._templates[0])
+        else:
+            self._check_script(words)
         # By the work unit, the id of the process that runs for it.
         self._running: dict[Work, int] = {}
         self.__signature__ = _signature(self._templates)
@@ -109,6 +117,22 @@ class ShellCommand(Command):
             reader.pass_value()
         if quote := reader.unclosed():
             raise ConfigurationError(f"{self!r} has a quote {quote} that is never closed.")
+
+    def _check_script(self, words: Sequence[str]) -> None:
+        """Check that no value stands in what a shell among the words reads as commands: there nothing is quoted."""
+        if Path(words[0]).name not in _SHELLS:
+            return
+        for option, template in zip(words[1:], self._templates[2:], strict=False):
+            if not _READS_NEXT.fullmatch(option):
+                continue
+            value = next((one for one in template.pieces if isinstance(one, Placeholder)), None)
+            if value is not None:
+                raise ConfigurationError(
+                    f"{self!r}: {value} stands in what {words_of(words[0])} reads as commands, where whatever is in it "
+                    f'would be one: write "$1" there, and behind it the words {words_of(Path(words[0]).name)} and '
+                    f"{words_of(str(value))}."
+                )
+            return
 
     def check_artifacts(self, inputs: Any, outputs: Any, what: str) -> None:
         for name, declared in (("inputs", inputs), ("outputs", outputs)):

@@ -26,6 +26,8 @@ from subprocess import DEVNULL, Popen, TimeoutExpired
 from threading import Thread
 from typing import Final, NamedTuple
 
+from runcue._handlers.orphans import forget, watch
+
 __all__ = ["Ended", "run_program"]
 
 _PROCESSES: Final = Path("/proc")
@@ -135,6 +137,8 @@ async def run_program(command: str | Sequence[str], began: Callable[[int], objec
             stderr=errors.entrance,
             start_new_session=True,
         )
+        watch(process.pid)
+        stack.callback(forget, process.pid)
         try:
             printed.close_entrance()
             errors.close_entrance()

@@ -19,7 +19,7 @@ _QUOTED: Final = (
     "stands inside quotes, but each value is quoted by itself: "
     "leave the quotes out around it, or end them before it"
 )
-_NAME_IT: Final = 'give it a name first, as in `x={}; ...`, and write "$x" there'
+_NAME_IT: Final = 'give it a name first, as in `x={params[name]}; ...`, and write "$x" there'
 _BREAKS: Final = frozenset(" \t\n;&|()<>`")
 """What a comment may follow."""
 

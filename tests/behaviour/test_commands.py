@@ -200,9 +200,12 @@ def test_placeholders_are_checked_where_the_command_is_written_and_where_it_beco
         ([b"ls"], "b'ls' is none"),
         (7, "text for a shell, or a list of words"),
         ({"ls"}, "text for a shell, or a list of words"),
+        (["bash", "-o", "pipefail", "-c", "cat {inputs[0]} | wc"], "stands in what 'bash' reads as commands"),
+        (["/bin/sh", "-euc", "echo x{params[a]}"], "behind it the words 'sh' and '{params\\[a\\]}'"),
     ):
         with pytest.raises(runcue.ConfigurationError, match=why):
             runcue.shell(command)  # type: ignore[arg-type]
+    assert do(["sh", "-c", 'echo "$1" $2', "sh", "{params[a]}", "-c"], params={"a": "$(b)"}) == "$(b) -c\n"
     with pytest.raises(runcue.ConfigurationError, match="takes one argument, command"):
         runcue.shell("ls", "-l")  # type: ignore[call-arg]
     cue = runcue.Cue()
