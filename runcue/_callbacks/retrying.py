@@ -20,7 +20,7 @@ from runcue._callbacks.forks import FORKS, leave
 from runcue._model.attempts import Again, GiveUp, RetryLater
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
-from runcue._model.errors import HandlerExited, RetryError, is_a
+from runcue._model.errors import ConfigurationError, DuplicateWork, HandlerExited, RetryError, is_a
 from runcue._model.no_answers import mistake_in, short
 from runcue._model.phases import FAILED
 from runcue._model.texts import clause_of, error_words, in_one_line
@@ -93,6 +93,10 @@ class Retrying:
         if is_a(error, KeyboardInterrupt):
             return False
         if isinstance(on, (type, tuple)):
+            if is_a(error, ConfigurationError) and not is_a(error, DuplicateWork):
+                # What is written wrong is wrong the next time, too: a placeholder, say, or how a cluster was started.
+                names = on if isinstance(on, tuple) else (on,)
+                return any(issubclass(one, ConfigurationError) and is_a(error, one) for one in names)
             return issubclass(type(error), on) or (
                 is_a(error, BaseExceptionGroup) and all(issubclass(type(one), on) for one in leaves(error))
             )

@@ -51,7 +51,8 @@ class Retry:
         attempts: How many there are at most, the first one included. -1: no end of them.
         on: Which errors are worth another attempt: a type of exceptions, several of them, or a plain function of the
             error. Of a group of exceptions all members must be of the types. A time-out is a `WorkTimeout`. Without
-            regard to this, `GiveUp` fails at once, and `KeyboardInterrupt` too.
+            regard to this, `GiveUp` fails at once, and `KeyboardInterrupt` too; so does a `ConfigurationError` of
+            runcue's own, unless it is named here.
         wait_initial: The wait after the first attempt, without the jitter. One of more than 60 s needs a `wait_max`.
         wait_max: No wait is longer, but for what `wait_from` says.
         wait_jitter: Up to so much is added, so that those which have failed together do not come back together.

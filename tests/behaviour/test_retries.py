@@ -413,6 +413,30 @@ def test_a_policy_that_keeps_the_event_loop_is_told_by_name(caplog: pytest.LogCa
     )
 
 
+@pytest.mark.rule(25)
+@pytest.mark.parametrize(
+    ("error", "on", "attempts"),
+    [
+        (runcue.ConfigurationError("wrong"), Exception, 1),
+        (runcue.ConfigurationError("wrong"), ValueError, 1),
+        (runcue.InvalidParams("wrong"), (OSError, Exception), 1),
+        (runcue.InvalidParams("wrong"), (OSError, runcue.ConfigurationError), 3),
+        (runcue.ConfigurationError("wrong"), lambda error: True, 3),
+        (runcue.DuplicateWork("for now"), Exception, 3),
+    ],
+)
+@virtual
+async def test_what_is_written_wrong_is_not_tried_again_unless_it_is_named(
+    error: Exception, on: Any, attempts: int
+) -> None:
+    cue = runcue.Cue()
+    handler, starts = failing(9, error=lambda attempt: error)
+    cue.task("t", retry=runcue.Retry(3, on=on, **CALM))(handler)
+    async with cue:
+        await (await cue.submit("t")).wait()
+    assert len(starts) == attempts
+
+
 @pytest.mark.rule(16, 25)
 @pytest.mark.parametrize("on", [BaseException, KeyboardInterrupt, None])
 def test_an_interrupt_is_never_tried_again(on: Any) -> None:
