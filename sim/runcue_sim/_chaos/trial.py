@@ -109,12 +109,12 @@ class _Stage(FaultyStage):
         return super().paced([one for one in items if one not in self.without])
 
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
-        checker = self.checker
-        checker.entered(asyncio.get_running_loop().time(), work.id)
+        checker, loop = self.checker, asyncio.get_running_loop()
+        checker.entered(loop.time(), work.id)
         try:
             await super().perform(work, item, round_)
         finally:
-            checker.left(asyncio.get_running_loop().time(), work.id)
+            checker.left(loop.time(), work.id)  # which may have ended: nobody awaits it any more
 
     def begin(self, work: runcue.Work, item: str) -> float:
         self.checker.entered(asyncio.get_running_loop().time(), work.id)
