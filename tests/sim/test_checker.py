@@ -882,6 +882,14 @@ KEPT: dict[str, list[Step]] = {
         ("look", 5.1),
         ("started", 5.2, "4"),
     ],
+    "a handler that has as much time again, of whose time-out nobody could look in time": [
+        ("wish", {"timeout": 2.0, "policy": Policy("Retry", 2, 1.0, 60.0, is_exit_final=True, timeout=3.5)}),
+        *submitted("make a"),
+        ("started", 0.0, "1"),
+        ("look", 3.0),
+        ("goes_back", 3.2, "1", 0.0, LATE),
+        ("started", 3.2, "1"),
+    ],
     "another attempt that a breaker keeps since a time-out of which nobody has heard": [
         ("wish_for", 2.0),
         *submitted("frail a"),

@@ -178,7 +178,8 @@ def of_running(now: float, start: Start) -> Objection:
         return None
     start.over = min(start.over, now)
     late = runcue.WorkTimeout("")
-    elapsed = _elapsed(start.over, work, start)
+    # It was decided when that was noticed, which may have been then, whenever time was about to pass again.
+    elapsed = _elapsed(start.at + limit, work, start)
     if (
         policy is not None
         and policy.after(work.attempt, late, elapsed) is not None
