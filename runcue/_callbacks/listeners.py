@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import Context
-from inspect import signature
 from typing import Any, Final, TypeAlias
 
 from runcue._callbacks.door import BLOCKS_AFTER, MAKE_ASYNC, Door
@@ -383,7 +382,8 @@ def _overridden(observer: Observer) -> Iterator[tuple[str, Callable[..., Any]]]:
     for method, base in vars(Observer).items():
         call = getattr(observer, method)
         if not method.startswith("_") and getattr(call, "__func__", None) is not base:
-            takes = tuple(signature(base).parameters)[1:]
+            code = base.__code__
+            takes = code.co_varnames[1 : code.co_argcount]
             check_callback(call, f"{type(observer).__qualname__}.{method}", takes)
             yield method, call
 

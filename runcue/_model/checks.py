@@ -291,7 +291,10 @@ def unfit_form(call: Any, number: int) -> str | None:
         call: The function.
         number: So many, without names.
     """
-    signature = signature_of(call)
+    return _unfit_form(signature_of(call), number)
+
+
+def _unfit_form(signature: inspect.Signature | None, number: int) -> str | None:
     if signature is None:
         return None
     try:
@@ -327,7 +330,8 @@ def check_callback(
         )
     if takes is None:
         return
-    form, hint = unfit_form(call, len(takes)), method_hint(signature_of(call), "this call")
+    signature = signature_of(call)
+    form, hint = _unfit_form(signature, len(takes)), method_hint(signature, "this call")
     if hint or form is not None:
         text = f"{what} {describe(call)}{form or '(self)'} must take ({', '.join(takes)})."
         raise ConfigurationError(f"{text} {hint}" if hint else text)

@@ -7,6 +7,7 @@ Must not know: who fails, what is judged.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import runcue
@@ -41,17 +42,7 @@ class Policy(NamedTuple):
 
     def option(self) -> Any:
         """It as `retry=` takes it."""
-        if self.form == "function":
-            return self.after
-        return runcue.Retry(
-            attempts=self.attempts,
-            on=self._is_worth_it,
-            wait_initial=self.initial,
-            wait_max=self.maximum,
-            wait_jitter=0,  # it would be luck that no seed repeats
-            timeout=self.timeout,
-            wait_from=self._by_error if self.form == "error" else None,
-        )
+        return self.after if self.form == "function" else _retry(self)
 
     def after(self, attempt: int, error: BaseException, elapsed: float) -> float | None:
         """Seconds between the end of an attempt that has failed and the next one; None if it was the last.
@@ -63,16 +54,32 @@ class Policy(NamedTuple):
         """
         if isinstance(error, runcue.HandlerExited) and error.__cause__ is not None:
             error = error.__cause__  # what the handler has raised itself
-        if 0 <= self.attempts <= attempt or isinstance(error, runcue.GiveUp) or not self._is_worth_it(error):
+        if 0 <= self.attempts <= attempt or isinstance(error, runcue.GiveUp) or not self.is_worth_it(error):
             return None
-        own = self._by_error(error) if self.form == "error" else None
+        own = self.by_error(error) if self.form == "error" else None
         wait = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 99)) if own is None else own
         return None if self.timeout is not None and elapsed + wait > self.timeout else wait
 
-    def _is_worth_it(self, error: BaseException) -> bool:
+    def is_worth_it(self, error: BaseException) -> bool:
+        """Whether another attempt may end otherwise."""
         if not self.ends and isinstance(error, runcue.WorkTimeout):
             return False  # it may take as long each time
         return isinstance(error, Exception) or not self.is_exit_final
 
-    def _by_error(self, error: BaseException) -> float | None:
+    def by_error(self, error: BaseException) -> float | None:
+        """Seconds before the next one that an error asks for; None: it does not."""
         return 2.5 * self.maximum if isinstance(error, ConnectionError) else None
+
+
+# To make one is to look into its functions, which takes as long as the work unit that it is for.
+@lru_cache(1000)
+def _retry(policy: Policy) -> runcue.Retry:
+    return runcue.Retry(
+        attempts=policy.attempts,
+        on=policy.is_worth_it,
+        wait_initial=policy.initial,
+        wait_max=policy.maximum,
+        wait_jitter=0,  # it would be luck that no seed repeats
+        timeout=policy.timeout,
+        wait_from=policy.by_error if policy.form == "error" else None,
+    )
