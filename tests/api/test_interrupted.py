@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -98,6 +99,13 @@ with runcue.blocking(cue) as b:
     b.result(handles[-1])
 """
 
+IN_BETWEEN = """
+with runcue.blocking(cue) as b, runcue.blocking(runcue.Cue()):
+    for n in range(10):
+        b.call(fetch, n)
+    threading.Event().wait(60)
+"""
+
 AT_THE_END = """
 with runcue.blocking(cue) as b:
     for n in range(10):
@@ -116,7 +124,7 @@ with runcue.blocking(cue) as b:
 
 
 @pytest.mark.rule(23)
-@pytest.mark.parametrize("body", [IN_A_MAP, IN_A_GROUP, IN_A_RESULT, AT_THE_END, ITS_OWN_HANDLER])
+@pytest.mark.parametrize("body", [IN_A_MAP, IN_A_GROUP, IN_A_RESULT, IN_BETWEEN, AT_THE_END, ITS_OWN_HANDLER])
 def test_ctrl_c_finishes_what_runs_and_starts_nothing_more(body: str) -> None:
     source = f"""
 threading.Thread(target=finish, daemon=True).start()
@@ -144,6 +152,34 @@ def test_a_second_one_cancels_what_runs() -> None:
         until(process, "raised")
         process.send_signal(signal.SIGINT)
         assert "2 fetch" in end(process)
+
+
+IN_VAIN = """
+@cue.task(uses="two")
+async def compute() -> None:
+    while True:
+        pass
+
+with runcue.blocking(cue) as b:
+    try:
+        b.result(b.call(compute))
+    finally:
+        say("raised")
+        os._exit(0)
+"""
+
+
+@pytest.mark.rule(23)
+def test_a_third_one_brings_the_program_back_where_a_handler_computes_and_never_awaits() -> None:
+    with program(IN_VAIN) as process:
+        until(process, "started")
+        process.send_signal(signal.SIGINT)
+        # Two that come at once may be one.
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        assert process.stdout is not None
+        assert "raised" in process.stdout.read()
 
 
 WHILE_IT_BEGINS = """

@@ -7,6 +7,7 @@ import gc
 import itertools
 import math
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -596,6 +597,36 @@ async def test_who_waits_for_an_artifact_and_a_slot_of_its_key_keeps_no_other_ke
     assert 2 <= entered["b"][0] <= 4.1
     assert 12 <= entered["c"][0] <= 14.1
     assert len(entered["a"]) == 2
+
+
+async def test_who_waits_for_its_key_is_asked_a_few_at_a_time_and_who_has_left_is_not_asked() -> None:
+    cue, happened = runcue.Cue(), list[int]()
+    cue.service("api", per=user, concurrent=1)
+    done = asyncio.Event()
+
+    @cue.task(uses="api")
+    async def ask(work: runcue.Work) -> None:
+        await done.wait()
+
+    @cue.is_ready(task="ask")
+    def is_ready(work: runcue.Work) -> bool:
+        happened.append(work.params["number"])
+        if work.params["number"]:
+            time.sleep(0.03)  # more than a slice of the event loop
+        return True
+
+    async with cue:
+        await cue.submit("ask", params={"user": 1, "number": 0})
+        while not happened:
+            await asyncio.sleep(0)
+        handles = [await cue.submit("ask", params={"user": 1, "number": number}) for number in range(1, 5)]
+        while 2 not in happened:
+            await asyncio.sleep(0)
+        handles[2].cancel()
+        while 4 not in happened:
+            await asyncio.sleep(0)
+        done.set()
+    assert happened[:4] == [0, 1, 2, 4]
 
 
 @virtual

@@ -173,7 +173,10 @@ class World:
         rates = [RATES[one] for one in ((said,) if isinstance(said, str) else said)]
         self.windows, self.bucket = ([], rates) if value["burst"] else (rates, [])
         if before:
-            self.remembered = max(self.remembered, self.since - max(period for _, period in before))
+            # Reckoned both ways, as windows are: a start of exactly one period ago counts no more.
+            longest = max(period for _, period in before)
+            gone = [at for at, _ in self.starts if at + longest <= self.since and self.since - at >= longest]
+            self.remembered = max([self.remembered, *gone])
         elif not was_bucket:  # which remembers all of these
             # Nobody has counted; but what is on its way to be entered counts.
             self.remembered = self.since
