@@ -246,6 +246,11 @@ def _go_first(who: str) -> str:
 
 def _step_for_slots(reason: Reason, who: str) -> str:
     full = [one for one in (reason, *reason.beside) if one.kind == "slots"]
+    # An executor elsewhere may take something and have nobody yet who would run it.
+    if missing := next(
+        (said for one in full if (said := getattr(one.work._task.executor, "missing", ""))), ""
+    ):
+        return missing
     ways = listed(dict.fromkeys(_way_to_more(one.subject, (one.work,)) for one in full))
     go_first = f"{_go_first(who)}; more slots help, too ({ways})"
     wait = f"Wait; more slots let more of them run at once ({ways})"

@@ -52,6 +52,8 @@ class DaskExecutor(FuturesExecutor):
         self._address = address
         self._loop: asyncio.AbstractEventLoop | None = None
         self.workers = DaskPool._max_workers
+        # Of all workers together, as far as that was found out; None while nobody is connected.
+        self._threads: int | None = None
 
     def start(self, deliver: Deliver, entered: Callable[[Any, float], None], clock: Clock) -> None:
         """See `Executor.start`."""
@@ -69,10 +71,22 @@ class DaskExecutor(FuturesExecutor):
             except RuntimeError:
                 pass  # that loop has ended
 
+        self._threads = None
         pool = DaskPool(self._address, counted)
         return pool
 
+    @property
+    def missing(self) -> str:
+        """What is missing for a call to begin, as a sentence without its end that says what to do; "" if nothing is."""
+        if self._threads is None:
+            return f"Wait until the Dask scheduler at {self._address} answers, or see that it runs"
+        if not self._threads:
+            return f"Start a worker for the Dask scheduler at {self._address}: there is none, and a call waits for it"
+        return ""
+
     def _resize(self, pool: DaskPool, threads: int) -> None:
+        if pool is self._pool:
+            self._threads = threads
         if pool is self._pool and self.heard is not None:
             # While there is no worker, one call waits for the first that comes, and the others are pending.
             self.workers = max(DaskPool._max_workers, threads)

@@ -173,18 +173,25 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert time.monotonic() - began < 10
 
 
-def test_a_scheduler_that_is_lost_and_there_again_is_connected_to_anew(
+def test_workers_may_come_later_and_a_scheduler_that_is_lost_and_there_again_is_connected_to_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        with Cluster(tmp_path, workers=1) as cluster:
+        with Cluster(tmp_path, workers=0) as cluster:
             retry = runcue.Retry(attempts=5, wait_initial=0.05, wait_jitter=0)
             cue = cue_on(cluster, elsewhere.sleep, retry=retry)
             async with cue:
                 handle = await cue.call(elsewhere.sleep, 0.4)
+                second = await cue.call(elsewhere.sleep, 0.0)
                 await until(lambda: cue.counts()["running"])
+                missing = f"Start a worker for the Dask scheduler at {cluster.address}: there is none"
+                assert f"Wait until the Dask scheduler at {cluster.address} answers" in str(cue.why(second))
+                await until(lambda: missing in str(cue.why(second)))
+                cluster.add_worker()
+                await until(lambda: missing not in str(cue.why(second)))
                 await asyncio.sleep(0.3)
                 cluster.restart()
+                cluster.add_worker()
                 assert await handle == 0.4
                 assert await (await cue.call(elsewhere.sleep, 0.0)) == 0.0
             assert len(handle.work.attempts) > 1
