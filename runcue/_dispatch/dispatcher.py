@@ -365,9 +365,9 @@ class Dispatcher:
         """Those who wait for each other, as far as these work units depend on them."""
         return self.standstill.find(works)
 
-    def awaited_by(self, work: Work) -> Iterable[Work]:
-        """The work units whose ends the handler of a running one awaits."""
-        return self.waiting.awaited_by(work)
+    def awaited_by(self, work: Work, most: float = inf) -> tuple[list[Work], bool]:
+        """The work units whose ends the handler of a running one awaits; see `Waiting.awaited_by`."""
+        return self.waiting.awaited_by(work, most)
 
     def question_of(self, work: Work) -> OpenQuestion | None:
         """The question about a work unit whose answer is awaited."""

@@ -51,6 +51,9 @@ _GRAIN: Final = 0.05
 _AGAIN_AFTER: Final = 0.5
 """Seconds until it is looked again whether a thread or a process that somebody holds goes on."""
 
+_SOME: Final = 100
+"""So many of those that somebody waits for mostly tell that it goes on."""
+
 _EVER: Final = 1e8
 """Seconds; what is further away than three years is an instant of some other clock."""
 
@@ -253,9 +256,14 @@ class Standstill:
             self._turns.wake()
 
     def _find(self, starts: Iterable[Work] | None) -> list[Knot]:
-        survey = _Survey(self, self._waiting, self._in_flight, self._gates, self._lines, self._turns.now())
         whole = starts is None
-        some = self._waiting.awaited_works() if starts is None else dict.fromkeys(starts)
+        some = list(self._waiting.awaited_works() if starts is None else dict.fromkeys(starts))
+        if not whole:
+            # Who can go on by one of some of those that it waits for can: mostly that is seen of the first.
+            survey = self._survey(_SOME)
+            if not find(self._core, survey, [work for work in some if work._phase != SETTLED]):
+                return []
+        survey = self._survey()
         begin: list[Waiter | Work] = [work for work in some if work._phase != SETTLED]
         knots = find(self._core, survey, begin)
         if knots and whole:
@@ -276,6 +284,10 @@ class Standstill:
                 proven.append(Knot(waits, left, knot.services, until, by))
         return proven
 
+    def _survey(self, most: float = inf) -> _Survey:
+        now = self._turns.now()
+        return _Survey(self, self._waiting, self._in_flight, self._gates, self._lines, now, most)
+
 
 class _Survey:
     """Who waits for what at one instant; see `knots.Situation`."""
@@ -288,8 +300,11 @@ class _Survey:
         gates: AwaitedGates,
         lines: Lines,
         now: float,
+        most: float,
     ) -> None:
         self.now = now
+        # Of what each waits for, about so many are looked for.
+        self._most = most
         self._standstill = standstill
         self._waiting = waiting
         self._in_flight = in_flight
@@ -319,9 +334,9 @@ class _Survey:
 
     def _read(self, waiter: Waiter) -> Suspension | None:
         if waiter.kind == "handler":
-            return self._waiting.read_handler(waiter.key)
+            return self._waiting.read_handler(waiter.key, self._most)
         task = waiter.key
-        return None if task is None else self._waiting.read(task)
+        return None if task is None else self._waiting.read(task, most=self._most)
 
     def holders(self, service: Service) -> Iterable[Waiter] | None:
         """Who holds its slots, None if that is not known of all of them."""

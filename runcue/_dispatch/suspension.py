@@ -37,9 +37,7 @@ MOVING: Final = "moving"
 """In the place of a future: a task is about to take a step."""
 
 # What stands between a coroutine and another one that it awaits; it leads to that by reference only.
-_WRAPPERS: Final = frozenset(
-    {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"}
-)
+_WRAPPERS: Final = ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable")
 _FRAMES: Final[tuple[type, ...]] = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _CONTAINERS: Final = (list, tuple, set, frozenset, deque, dict)
 
@@ -71,7 +69,9 @@ class Suspension(NamedTuple):
     timers: list[Any]
 
 
-def read(task: Any, steps: Any, end_of: Callable[[Any], Any], resting: Collection[Any] = ()) -> Suspension:
+def read(
+    task: Any, steps: Any, end_of: Callable[[Any], Any], resting: Collection[Any] = (), most: float = inf
+) -> Suspension:
     """Read what a suspended asyncio task waits for.
 
     Args:
@@ -79,18 +79,19 @@ def read(task: Any, steps: Any, end_of: Callable[[Any], Any], resting: Collectio
         steps: Its coroutine, or the part of it that matters.
         end_of: Of a suspended coroutine what it waits for beyond what asyncio knows; None if that is not known.
         resting: Asyncio tasks that count neither as moving nor as waiting for anything.
+        most: No more is read once so many ends were found.
     """
     try:
-        return _read(task, steps, end_of, resting)
+        return _read(task, steps, end_of, resting, most)
     except Exception:  # of a future that is somebody's own
         return Suspension([], MOVING, {task}, [], [])
 
 
-def _read(task: Any, steps: Any, end_of: Callable[[Any], Any], resting: Collection[Any]) -> Suspension:
+def _read(task: Any, steps: Any, end_of: Any, resting: Collection[Any], most: float) -> Suspension:
     found = Suspension([], None, {task}, [], [])
     moving = None
     line = [task]
-    while line:
+    while line and len(found.ends) < most:
         future = line.pop()
         if future.done():
             moving = MOVING

@@ -9,7 +9,8 @@ Must not know: how work units are run or settled, what it means that somebody wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from runcue._dispatch.batch import Batch, waiters_of
@@ -46,7 +47,7 @@ class Waiting:
     def __init__(self, cue: object, core: Core, turns: Turns, in_flight: InFlight) -> None:
         self._cue = cue
         self._core = core
-        core.holds.awaited_by = self.awaited_by
+        core.holds.awaited_by = self.all_awaited_by
         self._turns = turns
         self._in_flight = in_flight
         self.awaited: dict[asyncio.Future[Any], Work | Batch] = {}
@@ -122,26 +123,28 @@ class Waiting:
         if self._turns.failure is not None:
             raise self._turns.failed()
 
-    def read(self, task: Any, steps: Any = None) -> Suspension:
+    def read(self, task: Any, steps: Any = None, most: float = inf) -> Suspension:
         """What a suspended asyncio task waits for; at its ends are work units of this cue.
 
         Args:
             task: The task.
             steps: Its coroutine, if only a part of that matters.
+            most: No more is read once so many of these were found.
         """
-        return read(task, task.get_coro() if steps is None else steps, self._end_of, self.resting)
+        return read(task, task.get_coro() if steps is None else steps, self._end_of, self.resting, most)
 
-    def read_handler(self, run: Work) -> Suspension | None:
+    def read_handler(self, run: Work, most: float = inf) -> Suspension | None:
         """What a handler in flight waits for; None if it is in a thread, and not known to be blocked.
 
         Args:
             run: The work unit that it was started for.
+            most: As for `read`.
         """
         if run._runner is None:
             task = self.threads.get(run)
-            return None if task is None else self.read(task)
+            return None if task is None else self.read(task, most=most)
         steps = self._in_flight.works.get(run)
-        return self.read(run._runner, None if type(steps) is ThreadRun else steps)
+        return self.read(run._runner, None if type(steps) is ThreadRun else steps, most)
 
     def _end_of(self, coroutine: Any) -> Suspension | None:
         """For what a suspended coroutine waits, if it is `settled` or `followed` that is suspended."""
@@ -165,16 +168,28 @@ class Waiting:
         )
         return list(dict.fromkeys(work for work in works if work is not None and work._phase != SETTLED))
 
-    def awaited_by(self, work: Work) -> Iterator[Work]:
-        """The work units of this cue whose ends the handler of a running one awaits, or the gate of one being asked."""
+    def all_awaited_by(self, work: Work) -> list[Work]:
+        """All of those of `awaited_by`."""
+        return self.awaited_by(work, inf)[0]
+
+    def awaited_by(self, work: Work, most: float) -> tuple[list[Work], bool]:
+        """The work units of this cue whose ends the handler of a running one awaits, or the gate of one being asked.
+
+        Args:
+            work: That one.
+            most: About so many are looked for.
+
+        Returns:
+            Those, and whether these are all.
+        """
+        found = None
         if not self.awaited:
-            return
+            return [], True
         if work._phase == CHECKING:
-            yield from () if work._runner is None else self.read(work._runner).ends
-            return
-        run = run_of(work)
-        if run in self._in_flight.works and (found := self.read_handler(run)) is not None:
-            yield from found.ends
+            found = None if work._runner is None else self.read(work._runner, most=most)
+        elif (run := run_of(work)) in self._in_flight.works:
+            found = self.read_handler(run, most)
+        return ([], True) if found is None else (found.ends, len(found.ends) < most)
 
     def wake_fed(self) -> None:
         """Nothing may come in any more: whoever waits for what would is to look whether that is so."""

@@ -41,5 +41,5 @@ class Activity(Protocol):
     def knots(self, works: Iterable[Work]) -> list[Knot]:
         """Those who wait for each other, as far as these work units depend on them."""
 
-    def awaited_by(self, work: Work) -> Iterable[Work]:
-        """The work units whose ends the handler of a running one awaits."""
+    def awaited_by(self, work: Work, most: float) -> tuple[list[Work], bool]:
+        """The work units whose ends the handler of a running one awaits, about so many, and whether these are all."""

@@ -50,7 +50,7 @@ class Why:
         since: When that reason began, in seconds since the epoch.
         seconds: How long it has lasted.
         asked: How often it was found not ready.
-        missing: The artifacts it waits for, and who would make them.
+        missing: The artifacts it waits for, and who would make them; of more than 200 some.
         held_by: For a slot: the work units that have it.
         eta: Seconds until its own turn comes, if it stands in line; for a retry, or what is for later, until it is due.
             None if that is not known.
@@ -61,6 +61,8 @@ class Why:
         cycle: The work units that wait for each other in a cycle.
         next_step: What to do about it, as a sentence; "" if there is nothing to be done.
         turn: If it stands in line: its place, when its turn comes, and what passes it.
+        more_missing: How many more artifacts than those of `missing` it waits for, each of which somebody makes.
+        unasked: Of how many more artifacts it was not asked whether they are there.
     """
 
     work: Work
@@ -78,6 +80,8 @@ class Why:
     cycle: tuple[Work, ...] = ()
     next_step: str = ""
     turn: Turn | None = None
+    more_missing: int = 0
+    unasked: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", shortened(self.details, _LONGEST))
@@ -90,8 +94,11 @@ class Why:
         if not self.missing:
             lines.append(f"  {self.details}")
         lines += [f"  {one}" for one in self.missing[:SHOWN]]
-        if len(self.missing) > SHOWN:
-            lines.append(f"  and {len(self.missing) - SHOWN} more")
+        more = max(0, len(self.missing) - SHOWN) + self.more_missing
+        if more:
+            lines.append(f"  and {'at least ' if self.unasked else ''}{more:,} more")
+        elif self.unasked:
+            lines.append(f"  of {self.unasked:,} more inputs it was not asked whether they are there")
         if self.work.metadata:
             lines.append(f"  metadata {in_one_line(words_of(self.work.metadata), _LONGEST_METADATA)}")
         if self.cycle:
@@ -249,6 +256,8 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
         reason.cycle,
         next_step(reason.deepest),
         root.turn,
+        reason.more,
+        reason.unasked,
     )
 
 

@@ -51,7 +51,7 @@ def wanted_slots(
     wall: float,
     where_it_is: Callable[[Work], str] = _nowhere,
     *,
-    only: Service | None = None,
+    of: Service | None = None,
 ) -> tuple[Holding, ...]:
     """Which handlers hold what pending work units need, for each full service.
 
@@ -60,15 +60,14 @@ def wanted_slots(
         holders: The work units whose handlers have not returned.
         wall: Now, in seconds since the epoch.
         where_it_is: Says where a handler is.
-        only: Of this service alone.
+        of: Of this service alone: all of them hold slots of it.
     """
     running = [work for work in holders if work.started_at is not None]
     found = []
-    users: dict[Service, list[Work]] = {} if only is None else {only: []}
-    for work in running:
+    users: dict[Service, list[Work]] = {} if of is None else {of: running}
+    for work in running if of is None else ():
         for service in services_for(work):
-            if only in (None, service):
-                users.setdefault(service, []).append(work)
+            users.setdefault(service, []).append(work)
     for service, mine in users.items():
         if service.has_slot():
             continue

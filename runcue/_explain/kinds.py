@@ -60,6 +60,7 @@ Kind = Literal[
     "breaker",
     "no thread",
     "left free",
+    "left to",
     "said no",
     "raised",
     "input",
@@ -89,13 +90,12 @@ Kind = Literal[
 ]
 """What can be the reason. In their order: no slot, start or room by a rate, a budget or a limit; a pause by hand; what
 its server has left; a pause because that has refused some, or because of failures in a row; no thread; slots that are
-left free for another one; what is_ready said, or that it raised; an input that is not valid; one that is about to be
-made; an output whose last handler has not returned; others
-come first in its lane; another one makes the same; a gate is awaited, or files are read;
-its instant is not due: of the attempt after one that has failed, of what its handler has postponed, of what a server
-has refused, of what was submitted for later; nobody makes an input; who was to make it did not; those who wait for each
-other: for inputs, until an instant, for ever; nobody has asked yet; the cue is not started; nothing is in the way; how
-it goes, or has gone."""
+left free for another one; what is left to one that waits for a budget; what is_ready said, or that it raised; an input
+that is not valid; one that is about to be made; an output whose last handler has not returned; others come first in
+its lane; another one makes the same; a gate is awaited, or files are read; its instant is not due: of the attempt
+after one that has failed, of what its handler has postponed, of what a server has refused, of what was submitted for
+later; nobody makes an input; who was to make it did not; those who wait for each other: for inputs, until an instant,
+for ever; nobody has asked yet; the cue is not started; nothing is in the way; how it goes, or has gone."""
 
 Step = Literal[
     "wait",
@@ -123,6 +123,7 @@ VERDICTS: Final[Mapping[Kind, Verdict]] = {
     "breaker": "waiting for a limit",
     "no thread": "waiting for a slot",
     "left free": "waiting for a slot",
+    "left to": "waiting for a limit",
     "said no": "not ready",
     "raised": "not ready",
     "input": "waiting for an artifact",
@@ -175,5 +176,17 @@ STEPS: Final[Mapping[Kind, Step]] = {
 }
 
 BY_LIMITS: Final = frozenset(
-    ("slots", "rate", "budget", "limit", "paused", "server", "throttle", "breaker", "no thread", "left free")
+    (
+        "slots",
+        "rate",
+        "budget",
+        "limit",
+        "paused",
+        "server",
+        "throttle",
+        "breaker",
+        "no thread",
+        "left free",
+        "left to",
+    )
 )

@@ -8,7 +8,7 @@ Must not know: what that makes of the reason why the work unit does not run (`wh
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.declared import names_of, question_of
@@ -18,12 +18,29 @@ from runcue._explain.missing import Missing
 from runcue._explain.next_steps import step_for
 from runcue._explain.problems import problem_now
 from runcue._model.phases import HELD, OUTCOMES, RUNNING
-from runcue._model.texts import words_of
+from runcue._model.texts import SHOWN, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.holds import LANE, Hold, Relation, held_by
 
-__all__ = ["Lacks", "needs_all"]
+__all__ = ["Lacking", "Lacks", "needs_all"]
+
+_LOOKED_AT: Final = 200
+"""So many of the artifacts of one work unit are asked whether they are valid: about two milliseconds, for files."""
+
+
+class Lacking(NamedTuple):
+    """What is missing to a work unit.
+
+    Attributes:
+        found: The artifacts, those that nobody makes first; of very many some.
+        more: How many more it waits for, each of which somebody makes.
+        unasked: Of how many more it was not asked whether they are valid.
+    """
+
+    found: tuple[Missing, ...]
+    more: int = 0
+    unasked: int = 0
 
 
 class Lacks:
@@ -40,7 +57,7 @@ class Lacks:
         self._activity = activity
         self._watched = watched
 
-    def of(self, work: Work, missing: dict[Hashable, bool] | None = None) -> list[Missing]:
+    def of(self, work: Work, missing: dict[Hashable, bool] | None = None) -> Lacking:
         """The artifacts that keep a work from being ready, those that nobody makes first.
 
         Args:
@@ -52,7 +69,7 @@ class Lacks:
         if hold is not None and self._core.holds.holder_of(hold) in (None, work):
             hold = None
         if hold is not None and hold.relation is LANE:
-            return []  # before its turn it is not asked, and what is lacking then is not known
+            return Lacking(())  # before its turn it is not asked, and what is lacking then is not known
         # One that is held waits for its hold.
         artifacts: Collection[Any] = work._awaited or () if work._phase != HELD else ()
         if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):
@@ -62,6 +79,7 @@ class Lacks:
             found.append(self._held(hold, hold.artifact, ""))
             artifacts = ()
         dependencies = self._core.dependencies
+        artifacts, more, unasked = self._some_of(work, artifacts)
         links = (
             hold is not None
             and declared is not None
@@ -95,7 +113,29 @@ class Lacks:
                 folder, rechecks = self._watched.folder_of(artifact), self._activity.rechecks
                 step = step_for(artifact, problem, folder, rechecks=rechecks)
             found.append(Missing(artifact, problem, producer, state, step=step))
-        return sorted(found, key=lambda one: one.state in ("pending", "running"))
+        found.sort(key=lambda one: one.state in ("pending", "running"))
+        return Lacking(tuple(found), more, unasked)
+
+    def _some_of(self, work: Work, artifacts: Collection[Any]) -> tuple[Collection[Any], int, int]:
+        """Those of very many artifacts that tell most, in their order; see `Lacking` for the numbers of the others.
+
+        These are the first that nobody makes, what was found missing when it was asked, the first that others make, and
+        what decides of what kind the reason is: the one that holds it, and what only it would make itself.
+        """
+        if len(artifacts) <= _LOOKED_AT:
+            return artifacts, 0, 0
+        makers = self._core.dependencies.producer_of
+        hold = held_by(work) if work._phase == HELD else None
+        told = (work._not_ready_reason, None if hold is None else hold.artifact)
+        unmade = [one for one in artifacts if one._key not in makers]
+        made = [one for one in artifacts if one._key in makers]
+        kept = {id(one) for one in (*unmade[: _LOOKED_AT - SHOWN], *made[:SHOWN], *told)}
+        kept.update([id(one) for one in made if makers[one._key] is work])
+        some = [one for one in artifacts if id(one) in kept]
+        others = len(made) - sum(one._key in makers for one in some)
+        without = len(artifacts) - len(some) - others
+        # Of one that is held those count as well that are there, and are to be made anew.
+        return (some, others, without) if work._phase == HELD else (some, 0, others + without)
 
     def _held(self, hold: Hold, artifact: Any, problem: str) -> Missing:
         """What holds a work unit, in words."""

@@ -207,6 +207,7 @@ _NEXT_STEPS: Final[dict[Kind, str]] = {
     "throttle": "Wait: the server has refused some; fewer slots or a lower rate= would have it refuse less",
     "no thread": "Wait; to start another thread is tried again and again. Fewer slots need fewer threads",
     "left free": "Wait; more slots of the services that it needs let both run",
+    "left to": "Wait: a start would put that one off; where the provider allows it, higher limits let both start",
     "said no": "When that has come, cue.nudge() has it asked at once; else it is asked again now and then",
     "raised": "Mend that callback: while it raises, the work unit is not ready",
     "gate": "Give what it awaits a time-out of its own, by asyncio.timeout()",

@@ -12,7 +12,7 @@ from runcue._explain.attempt_words import ended_with, not_before, with_attempt
 from runcue._explain.kinds import Kind
 from runcue._explain.reasons import Reason
 from runcue._explain.slot_words import holder_in_words, slots_in_words
-from runcue._explain.time_words import about_in_words, duration_in_words
+from runcue._explain.time_words import about_in_words, clock_in_words, duration_in_words
 from runcue._explain.told import Told, once
 from runcue._model.callables import by_whom, located
 from runcue._model.phases import OUTCOMES, RUNNING, SETTLED
@@ -66,8 +66,8 @@ def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None)
     if kind == "joined":
         whom = f"{name_of(reason.others[0])}, which" if reason.others else "another work unit that"
         return f"it settles with {whom} makes the same"
-    if kind == "left free":
-        return f"a slot is left free for {name_of(reason.others[0])}, which needs several and has waited for long"
+    if kind in ("left free", "left to"):
+        return _left(reason, now, wall)
     if kind in ("gate", "reading"):
         return _asked(reason, now)
     if reason.name == "not_due":
@@ -93,6 +93,18 @@ def _full(reason: Reason, wall: float) -> str:
 def being_made(reason: Reason) -> str:
     """Who makes what it waits for."""
     return f"input {words_of(reason.subject)} is being made by {name_of(reason.others[0])}"
+
+
+def _left(reason: Reason, now: float, wall: float) -> str:
+    """For whom it leaves what it has room for, and until when."""
+    whom = name_of(reason.others[0])
+    if reason.kind == "left free":
+        return f"a slot is left free for {whom}, which needs several and has waited for long"
+    text = f"there is room for it, but it would put off {whom}, which came before it and waits for a budget"
+    if reason.until == inf:
+        return text
+    seconds = max(0.0, reason.until - now)
+    return f"{text} until {clock_in_words(wall + seconds, wall)} (in {seconds_in_words(round(seconds, 1))})"
 
 
 def _behind_in_lane(reason: Reason, wall: float) -> str:
@@ -148,12 +160,12 @@ def _asked(reason: Reason, now: float) -> str:
             f"its {name}{gate} has not answered for {duration_in_words(now - reason.since)}; after {limit}, which is "
             f"in {left}, that counts as an error, and the work unit as {then}"
         )
-    waits = f"; it waits for {listed_of(reason.others, _with_state)}" if reason.others else ""
+    waits = f"; it waits for {_awaited(reason)}" if reason.others else ""
     return text + waits
 
 
 def _running(reason: Reason) -> str:
-    awaited = listed_of(reason.others, _with_state)
+    awaited = _awaited(reason)
     parts = [f"its handler waits for {awaited}" if awaited else "its handler runs"]
     usual = reason.numbers.get("usual")
     if usual is not None:
@@ -216,6 +228,10 @@ ENDINGS: Final[dict[Kind, str]] = {
     "cancelled": "it was cancelled",
     "failed": "it failed",
 }
+
+
+def _awaited(reason: Reason) -> str:
+    return listed_of(reason.others, _with_state, are_all="unread" not in reason.numbers)
 
 
 def _with_state(work: Work) -> str:

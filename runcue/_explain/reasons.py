@@ -25,6 +25,7 @@ from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.appointments import begins_at
 from runcue._scheduling.holds import LANE, Hold, Relation, held_by, held_plainly_by
+from runcue._scheduling.key_passing import left_to
 from runcue._scheduling.knots import Knot
 from runcue._scheduling.lines import line_of
 
@@ -57,10 +58,12 @@ class Reason(NamedTuple):
         since: When it began, monotonic.
         until: When it will be over, monotonic; inf if that is not known.
         numbers: What is counted or measured, by name: "slots", "attempt", "usual"
-            (seconds that its task takes).
+            (seconds that its task takes), "unread" (there are more than `others` whose ends are awaited).
         said: What a callback, a limit or an error says, as a phrase; of a handler where it is.
         others: The work units on which it hangs: those that hold the slots, or the one that makes the artifact.
-        lacks: The artifacts that are waited for.
+        lacks: The artifacts that are waited for; of very many some.
+        more: How many more are, each of which somebody makes.
+        unasked: Of how many more it was not asked whether they are valid.
         beside: What else is in its way at the same time.
         chain: The work units that wait for each other, from this one to the root of it.
         root: Why the last of these does not run; None if that is this work unit.
@@ -88,6 +91,8 @@ class Reason(NamedTuple):
     holding: tuple[Holding, ...] = ()
     turn: Turn | None = None
     passing: Passing | None = None
+    more: int = 0
+    unasked: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -252,7 +257,11 @@ def _held_up_by_limits(work: Work, now: float, since: float) -> Reason | None:
         )
     if not found:
         starving = run_queue.keeps_off_for()
-        if starving is None or starving is work:
+        if starving is not None and starving is not work:
+            return Reason(work, "left free", starving, since, others=(starving,))
+        may_put_off = run_queue.is_keyed or run_queue.near_budgets
+        claim = left_to(run_queue.first_beside(work), now) if may_put_off else None
+        if claim is None:
             return None
-        return Reason(work, "left free", starving, since, others=(starving,))
+        return Reason(work, "left to", claim.head, since, claim.until, others=(claim.head,))
     return found[0]._replace(beside=tuple(found[1:])) if len(found) > 1 else found[0]

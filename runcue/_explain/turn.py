@@ -24,7 +24,7 @@ from runcue._model.priority import DEFAULT_PRIORITY, STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.keyed_run_queue import KeyedRunQueue
-from runcue._scheduling.lines import services_for
+from runcue._scheduling.lines import services_for, uses
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 
@@ -276,7 +276,7 @@ class _Way:
     def _look_at_slots(
         self, core: Core, service: Service, some: list[Work], wall: float, holders: list[Work]
     ) -> None:
-        mine = [work for work in holders if service in services_for(work)]
+        mine = [work for work in holders if uses(work, service)]
         usual = usual_durations(core.history, {work.task for work in (*mine, *some)})
         # Where nobody stands before it, those who come first are taken for such as run.
         known = [usual.get(work.task) for work in (some if self.before else mine)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._artifacts.declared import names_of, question_of
@@ -20,8 +20,12 @@ from runcue._model.phases import HELD, JOINED, NEW, NOT_READY, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.holds import PRODUCER, Hold
+from runcue._scheduling.knots import Knot
 
-__all__ = ["Lost", "Waits"]
+__all__ = ["MOST_AWAITED", "Lost", "Waits"]
+
+MOST_AWAITED: Final = 100
+"""So many of the work units are looked at whose ends a handler awaits: each is found by following an asyncio task."""
 
 
 class Lost(NamedTuple):
@@ -58,6 +62,9 @@ class Waits:
         self._looks = looks
         self._beside = beside
         self.missing: dict[Hashable, bool] = {}
+        # Of running ones: to read it off their asyncio tasks takes long where they await thousands.
+        self._awaited: dict[Work, tuple[list[Work], bool]] = {}
+        self._knots: dict[Work, list[Knot]] = {}
 
     def way_from(self, start: Work) -> tuple[list[Work], list[Work]]:
         """What a work unit waits for, one after the other to the end; see `cycles.follow`.
@@ -95,6 +102,20 @@ class Waits:
             work = self.next_work(work)
         return list(place), []
 
+    def awaited_by(self, work: Work) -> tuple[list[Work], bool]:
+        """The work units whose ends a running one awaits, about so many as are looked at, and whether these are all."""
+        found = self._awaited.get(work)
+        if found is None:
+            found = self._awaited[work] = self._activity.awaited_by(work, MOST_AWAITED)
+        return found
+
+    def knots_of(self, work: Work) -> list[Knot]:
+        """Those who wait for each other, as far as a running work unit depends on them."""
+        found = self._knots.get(work)
+        if found is None:
+            found = self._knots[work] = self._activity.knots((work,))
+        return found
+
     def next_work(self, work: Work) -> Work | None:
         """The work unit that another one waits for; None if the way ends there, or goes round from there."""
         if work._phase == HELD:
@@ -111,7 +132,7 @@ class Waits:
         following = self.next_of(work)
         if not isinstance(following, Work):
             return None
-        return None if work._phase == RUNNING and self._activity.knots((work,)) else following
+        return None if work._phase == RUNNING and self.knots_of(work) else following
 
     def _lacks_beside(self, work: Work, inputs: tuple[Any, ...]) -> bool:
         """Whether one of the inputs of a held work unit is missing that is not being made."""
@@ -130,7 +151,8 @@ class Waits:
         """What a work unit waits for; None if it is itself where the way ends.."""
         phase = work._phase
         if phase == RUNNING:
-            awaited = [one for one in self._activity.awaited_by(work) if one._phase <= RUNNING]
+            found, _ = self.awaited_by(work)
+            awaited = [one for one in found if one._phase <= RUNNING]
             return next((one for one in awaited if one._phase < RUNNING), awaited[0] if awaited else None)
         if phase not in (NOT_READY, HELD, JOINED) and (phase != NEW or work._not_ready_reason is None):
             return None

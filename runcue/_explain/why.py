@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
+from types import MappingProxyType
 from typing import Any, Final
 
 from runcue._artifacts.declared import question_of
@@ -26,7 +27,7 @@ from runcue._explain.neighbours import Neighbours
 from runcue._explain.reasons import Reason, reason_of, reasons_of, since_of, unready
 from runcue._explain.settled import explain_settled
 from runcue._explain.turn import Passing, Turn, passing_of, turn_of
-from runcue._explain.waits import Lost, Waits
+from runcue._explain.waits import MOST_AWAITED, Lost, Waits
 from runcue._handlers.outputs import run_of
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, READY, RUNNING, SETTLED
@@ -34,7 +35,7 @@ from runcue._model.priority import STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.knots import Knot
-from runcue._scheduling.lines import line_of, services_for
+from runcue._scheduling.lines import line_of, uses
 from runcue._scheduling.priority_queue import place_of
 
 __all__ = ["Explainer"]
@@ -50,6 +51,10 @@ _LOOKS: Final = 10_000
 # many are looked through that are needed beside what is being made: a millisecond or two.
 _LOOKS_FOR_ONE: Final = 300
 _BESIDE: Final = 1_000
+# There are more that are awaited than those which were looked at.
+_NO_NUMBERS: Final[Mapping[str, float]] = MappingProxyType({})
+_AND_MORE: Final[Mapping[str, float]] = MappingProxyType({"unread": inf})
+
 # Of so many it is looked what passes them.
 _PASSED: Final = 100
 
@@ -146,7 +151,7 @@ class Explainer:
         """What can be said of a work unit by itself."""
         phase = work._phase
         if phase == RUNNING:
-            return self._explain_running(work, now, wall)
+            return self._explain_running(work, now, wall, waits)
         if phase == SETTLED:
             return explain_settled(self._activity, work, now, wall)
         if phase == NEW and work._not_ready_reason is not None:
@@ -165,10 +170,11 @@ class Explainer:
         if (asked := self._activity.question_of(work)) is not None:
             gate = {"ready": work._task.is_ready, "stale": work._task.is_stale}.get(asked.question)
             reason = reason._replace(subject=gate, since=asked.since, until=asked.until, said=asked.question)
-        awaited = tuple(self._activity.awaited_by(work))
+        awaited, are_all = self._activity.awaited_by(work, MOST_AWAITED)
+        numbers = _NO_NUMBERS if are_all else _AND_MORE
         for knot in self._activity.knots(awaited) if awaited else ():
-            return reason._replace(others=awaited, knot=knot)
-        return reason._replace(others=awaited)
+            return reason._replace(others=tuple(awaited), numbers=numbers, knot=knot)
+        return reason._replace(others=tuple(awaited), numbers=numbers)
 
     def _explain_full(self, reason: Reason, wall: float) -> Reason:
         """Why a work unit waits for a slot."""
@@ -181,32 +187,33 @@ class Explainer:
         return self._with_holders(reason, wall)._replace(beside=beside)
 
     def _holders_of(self, service: Any) -> tuple[Work, ...]:
-        return tuple(one for one in self._activity.holders() if service in services_for(one))
+        return tuple(one for one in self._activity.holders() if uses(one, service))
 
     def _with_holders(self, reason: Reason, wall: float) -> Reason:
         """Who holds the slots that are lacking."""
         holders = self._holders_of(reason.subject)
         where = self._activity.where_it_is
-        holding = wanted_slots(self._core, holders, wall, where, only=reason.subject)
+        holding = wanted_slots(self._core, holders, wall, where, of=reason.subject)
         return reason._replace(others=holders, holding=holding)
 
-    def _explain_running(self, work: Work, now: float, wall: float) -> Reason:
+    def _explain_running(self, work: Work, now: float, wall: float, waits: Waits) -> Reason:
         since = now - max(0.0, wall - (work.started_at or wall))
-        for knot in self._activity.knots((work,)):
+        for knot in waits.knots_of(work):
             kind: Kind = "deadlock" if knot.is_proven else "running"
             return Reason(work, kind, None, since, knot=knot)
-        awaited = tuple(self._activity.awaited_by(work))
+        awaited, are_all = waits.awaited_by(work)
         run = run_of(work)
         holding = tuple(one._replace(usual=None) for one in wanted_slots(self._core, (run,), wall))
         usual = usual_duration(self._core.history, work.task)
-        numbers = {} if usual is None else {"usual": usual}
+        numbers = {**(_NO_NUMBERS if are_all else _AND_MORE), **({} if usual is None else {"usual": usual})}
         where = self._activity.where_it_is(run)
-        return Reason(work, "running", None, since, inf, numbers, where, awaited, holding=holding)
+        return Reason(work, "running", None, since, inf, numbers, where, tuple(awaited), holding=holding)
 
     def _explain_unready(self, work: Work, reason: Reason, waits: Waits) -> Reason:
-        lacks = tuple(self.lacks.of(work, waits.missing))
+        lacks, more, unasked = self.lacks.of(work, waits.missing)
         if not lacks:
             return reason
+        reason = reason._replace(more=more, unasked=unasked)
         if any(one.maker is work for one in lacks):
             own = next(one.artifact for one in lacks if one.maker is work)
             cut = Cut(work, own, work, "of the order")

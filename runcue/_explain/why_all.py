@@ -250,6 +250,8 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
         return f"{waits} for {_limit(reason, wall)}"
     if kind == "left free":
         return f"{waits} for slots that are left free for {name_of(reason.others[0])}, which needs several"
+    if kind == "left to":
+        return f"{waits} for {name_of(reason.others[0])}, which came before them and waits for a budget"
     if kind == "input" and not reason.lacks:
         return f"{are} about to be asked again: {words_of(reason.subject)} {reason.said}"
     if kind in _LACKING:

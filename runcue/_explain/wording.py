@@ -99,7 +99,8 @@ _LONGEST_LACKS: Final = 400
 def _lacks(reason: Reason) -> str:
     words = [str(one) for one in reason.lacks[:SHOWN]]
     if len(words) > 1 and sum(map(len, words)) > _LONGEST_LACKS:
-        return f"{words[0]}; and {how_many(len(reason.lacks) - 1, 'more artifact is', 'more artifacts are')} waited for"
+        more = how_many(len(reason.lacks) - 1 + reason.more, "more artifact is", "more artifacts are")
+        return f"{words[0]}; and {'at least ' if reason.unasked else ''}{more} waited for"
     return "; ".join(words)
 
 

@@ -145,16 +145,20 @@ def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> st
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown
 
 
-def listed_of(things: Sequence[Thing], words: Callable[[Thing], str], most: int = SHOWN) -> str:
+def listed_of(
+    things: Sequence[Thing], words: Callable[[Thing], str], most: int = SHOWN, *, are_all: bool = True
+) -> str:
     """The same of things, of which there may be thousands: only those that are named are put in words.
 
     Args:
         things: The things.
         words: Says what one is called.
         most: So many are named.
+        are_all: Whether there are no others.
     """
     shown = ", ".join(map(words, things[:most]))
-    return f"{shown} and {len(things) - most} more" if len(things) > most else shown
+    at_least = "" if are_all else "at least "
+    return f"{shown} and {at_least}{len(things) - most} more" if len(things) > most else shown
 
 
 class Entries:

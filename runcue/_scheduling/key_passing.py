@@ -3,7 +3,7 @@
 Those with other keys may, unless they would take what keys share, such as a start of a total, and it needs that.
 
 Lives here: `KeyPassing`, one lane as `overtaking` sees a line; `put_off_until`, `put_off_by_others` and
-`claims_of_keys`, for those of other lanes and lines.
+`claims_of_keys`, for those of other lanes and lines; `left_to`, for answers.
 
 Must not know: who else waits.
 """
@@ -21,13 +21,13 @@ from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
 from runcue._model.work import Work
 from runcue._scheduling.lines import services_for
-from runcue._scheduling.overtaking import Claim, claim_of, first_to_pass
+from runcue._scheduling.overtaking import Claim, budget_claim_of, claim_of, first_to_pass
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.selection import STARVED_AFTER
 from runcue._scheduling.turnstiles import Lane, Turnstiles
 from runcue.abc import Limit
 
-__all__ = ["KeyPassing", "claims_of_keys", "put_off_by_others", "put_off_until"]
+__all__ = ["KeyPassing", "claims_of_keys", "left_to", "put_off_by_others", "put_off_until"]
 
 # So many with other keys are looked at, those that were found waiting first.
 _MOST_OTHERS: Final = 16
@@ -187,6 +187,29 @@ def put_off_until(work: Work, now: float) -> float | None:
         if claim.place < place and claim.is_put_off_by(work, services):
             return claim.until
     return None
+
+
+def left_to(work: Work, now: float) -> Claim | None:
+    """For whom a work unit leaves what it has room for, since that one waits for a budget; for whoever only looks.
+
+    Args:
+        work: The first in its line.
+        now: Monotonic.
+    """
+    run_queue = work._task.run_queue
+    keys, place, services = work._keyed or (), place_of(work), services_for(work)
+    shared = [one for one in services if one not in keys]
+    near = (run_queue, *run_queue.contenders)
+    homes = [one.turnstiles for one in near if one.is_keyed and one.turnstiles.short]
+    claims: list[tuple[Sequence[Service], Claim]] = [(services, claim) for claim in claims_at(keys, now)]
+    claims += [(shared, claim) for lane, claim in claims_of_keys(homes, shared, now) if lane.keys != keys]
+    for one in run_queue.contenders:
+        if one.budgets and not one.is_keyed and (claim := budget_claim_of(one, now)) is not None:
+            claims.append((run_queue.services, claim))
+    putting_off = [
+        claim for taken, claim in claims if claim.place < place and claim.is_put_off_by(work, taken)
+    ]
+    return min(putting_off, key=lambda claim: claim.place, default=None)
 
 
 def _nobody(now: float, work: Work) -> bool:

@@ -3,7 +3,8 @@
 Everybody can go on if one of those can from whom that may come: somebody who waits for work units, if one of these can
 settle; a work unit that runs or is being asked, if its handler or gate can go on; one that is pending, if each of the
 services that it needs has a slot or a holder that can go on. What is left over when all that has been followed can not:
-a knot. Each link is followed once, so this is linear in the number of those who wait and of what they wait for.
+a knot. Each link is followed at most once, so this is linear in the number of those who wait and of what they wait for;
+where somebody can go on by one of thousands, some of these are mostly enough.
 
 Whatever else a pending work unit waits for may come: another answer of its gate, a token, its next attempt, an artifact
 from outside. So does whatever is not known.
@@ -16,10 +17,11 @@ Must not know: how it is found out what somebody waits for; event loops, tasks, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from math import inf
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, HELD, JOINED, NEW, READY, RUNNING
@@ -29,6 +31,12 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.holds import held_by
 
 __all__ = ["Knot", "Situation", "Wait", "Waiter", "find"]
+
+# So many of those by one of whom somebody can go on are followed at once; and of what somebody waits for, so many more
+# that stand in no line, where the others would be like them.
+_SOME: Final = 32
+_MOST_APART: Final = 256
+_IN_LINE: Final = (NEW, READY)
 
 
 @dataclass(slots=True, eq=False)
@@ -117,54 +125,93 @@ Node = Waiter | Work | Service | _OwnLimit
 def find(core: Core, situation: Situation, starts: Iterable[Waiter | Work]) -> list[Knot]:
     """The knots among some and all that they depend on.
 
+    Who can go on when one of very many does is followed to the first of these, and to more only while none of them
+    was found that does.
+
     Args:
         core: The state.
         situation: Who waits for what.
         starts: Those to begin with.
     """
-    links: dict[Node, Sequence[Node]] = {}
+    links: dict[Node, list[Node]] = {}
     dependents: dict[Node, list[Node]] = {}
-    # How many of its links have to move before a node does.
+    # How many of its links have to move before a node does, and what it may be linked to as well.
     missing: dict[Node, int] = {}
+    rest: dict[Node, Iterator[Node]] = {}
+    moved: set[Node] = set()
     moving: deque[Node] = deque()
     line: list[Node] = list(starts)
-    while line:
-        node = line.pop()
-        if node in links:
-            continue
-        needed = _needed(core, situation, node)
-        links[node] = needed or ()
-        if not needed:
-            moving.append(node)
-            continue
-        missing[node] = len(needed) if isinstance(node, Work) and node._phase < RUNNING else 1
-        for one in needed:
+
+    def link(node: Node, needed: Sequence[Node], *, all_of_them: bool) -> None:
+        links.setdefault(node, []).extend(needed)
+        still = [one for one in needed if one not in moved]
+        for one in still:
             dependents.setdefault(one, []).append(node)
-            line.append(one)
-    moved = set(moving)
-    while moving:
-        for node in dependents.get(moving.popleft(), ()):
-            missing[node] -= 1
-            if missing[node] == 0:
-                moved.add(node)
-                moving.append(node)
+        line.extend(still)
+        missing[node] = len(still) if all_of_them else 1
+        if not still or (not all_of_them and len(still) < len(needed)):
+            moved.add(node)
+            moving.append(node)
+
+    while line:
+        while line:
+            node = line.pop()
+            if node in links:
+                continue
+            needed, number = _needed(core, situation, node)
+            link(
+                node,
+                list(islice(needed, number)),
+                all_of_them=isinstance(node, Work) and node._phase < RUNNING,
+            )
+            rest[node] = needed
+        while moving:
+            for node in dependents.pop(moving.popleft(), ()):
+                missing[node] -= 1
+                if missing[node] == 0:
+                    moved.add(node)
+                    moving.append(node)
+        for node in [node for node in rest if node not in moved]:
+            if more := list(islice(rest[node], len(links[node]))):
+                link(node, more, all_of_them=False)
+        rest = {node: needed for node, needed in rest.items() if node not in moved}
     return _apart(situation, {node: links[node] for node in links if node not in moved})
 
 
-def _needed(core: Core, situation: Situation, node: Node) -> Sequence[Node] | None:
-    """On whom it depends whether a node can go on: of a pending work unit all of these, else one. None: on nobody."""
+def _needed(core: Core, situation: Situation, node: Node) -> tuple[Iterator[Node], int]:
+    """On whom it depends whether a node can go on: of a pending work unit all of these, else one; nobody: it can.
+
+    Returns:
+        Those, and how many of the first are to be followed in any case.
+    """
     if isinstance(node, Waiter):
         wait = situation.wait_of(node)
-        return None if wait.goes_on else tuple(dict.fromkeys(wait.works))
+        return (iter(()), 0) if wait.goes_on else _unlike_first(wait.works)
     if isinstance(node, Work):
-        return _needed_by_work(core, situation, node)
-    holders = situation.holders(node.service if isinstance(node, _OwnLimit) else node)
-    found: list[Waiter] = []
-    for holder in holders or ():
+        all_of_them = _needed_by_work(core, situation, node) or ()
+        return iter(all_of_them), len(all_of_them)
+    holders = iter(situation.holders(node.service if isinstance(node, _OwnLimit) else node) or ())
+    first: list[Node] = []
+    for holder in islice(holders, _SOME):
         if situation.wait_of(holder).goes_on:
-            return None  # which is nearly always the first that is looked at
-        found.append(holder)
-    return found
+            return iter(()), 0  # which is nearly always the first that is looked at
+        first.append(holder)
+    return chain(first, holders), _SOME
+
+
+def _unlike_first(works: Sequence[Work]) -> tuple[Iterator[Node], int]:
+    """Those that somebody waits for, and how many are to be followed in any case: of those in one line, one."""
+    if len(works) <= _SOME:
+        return iter(dict.fromkeys(works)), _SOME
+    unlike: dict[Any, Work] = {}
+    apart = 0
+    for work in works:
+        if work._phase in _IN_LINE and work._keyed is None:
+            unlike.setdefault((work._task, work._phase), work)
+        elif apart < _MOST_APART:
+            apart += 1
+            unlike[work] = work
+    return chain(unlike.values(), works), max(_SOME, len(unlike))
 
 
 def _needed_by_work(core: Core, situation: Situation, work: Work) -> Sequence[Node] | None:
@@ -204,7 +251,7 @@ def _shut_by_own_limit(run_queue: Any, work: Work, now: float) -> Sequence[Node]
     return None
 
 
-def _apart(situation: Situation, links: dict[Node, Sequence[Node]]) -> list[Knot]:
+def _apart(situation: Situation, links: Mapping[Node, Sequence[Node]]) -> list[Knot]:
     """Those that have nothing to do with each other apart."""
     beside: dict[Node, list[Node]] = {node: [] for node in links}
     for node, needed in links.items():

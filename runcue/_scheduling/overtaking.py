@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from runcue._limits.budget import Budget
     from runcue._model.amounts import Amount
 
-__all__ = ["MOST_PASSING", "Claim", "claim_of", "first_to_pass"]
+__all__ = ["MOST_PASSING", "Claim", "budget_claim_of", "claim_of", "first_to_pass"]
 
 MOST_PASSING: Final = 64
 """So many of those behind it are looked at."""
@@ -152,6 +152,19 @@ def claim_of(
         return None
     until = max(_next_room(run_queue, head, now), now)
     return Claim(run_queue, head, now, until, keeps_slots=keeps_slots, kept=kept)
+
+
+def budget_claim_of(run_queue: Line, now: float) -> Claim | None:
+    """What the first in a line needs, if it waits for a budget, for whoever only looks.
+
+    Args:
+        run_queue: The line.
+        now: Monotonic.
+    """
+    head = run_queue.peek(False)
+    if head is None or all(budget.room(now, head) for budget in run_queue.budgets):
+        return None
+    return Claim(run_queue, head, now, max(_next_room(run_queue, head, now), now), keeps_slots=False)
 
 
 def first_to_pass(run_queue: Line, claims: Sequence[Claim], now: float, *, ordered: bool) -> Work | None:

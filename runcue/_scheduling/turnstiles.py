@@ -300,12 +300,8 @@ class Turnstiles:
 
     def line_for(self, key: KeyService) -> tuple[Work | None, int]:
         """The first of those that wait for a key, None if none do, and how many these are."""
-        found = {
-            lane
-            for turnstile in key.turnstiles or ()
-            if turnstile.home is self
-            for *_, lane in turnstile.lanes
-            if lane.turnstile is turnstile
-        }
-        first = min((lane.first for lane in found), key=place_of, default=None)
+        mine = [turnstile for turnstile in key.turnstiles or () if turnstile.home is self]
+        found = {lane for turnstile in mine for *_, lane in turnstile.lanes if lane.turnstile is turnstile}
+        heads = (lane.first for lane in map(self.first_lane, mine) if lane is not None)
+        first = min(heads, key=place_of, default=None)
         return first, sum(lane.number for lane in found)
