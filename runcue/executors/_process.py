@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import weakref
 from functools import cache
@@ -62,6 +63,8 @@ class Process:
     Attributes:
         work: The work unit whose call it has in hand; None: it is idle.
         running: That call.
+        kind: Of which kind it was sent.
+        is_new: Whether it has answered to nothing yet.
         entered: When its handler was entered; as long as that is not known, when it was sent.
         calls_to: The pipe for calls.
         answers_from: The pipe by which answers come.
@@ -72,13 +75,17 @@ class Process:
         "__weakref__",
         "_folder",
         "_input",
+        "_length",
         "_lifeline",
+        "_lock",
         "_output",
         "_popen",
         "answers_from",
         "calls_to",
         "entered",
         "is_killed",
+        "is_new",
+        "kind",
         "running",
         "work",
     )
@@ -88,6 +95,9 @@ class Process:
         self.running: Call | None = None
         self.entered = 0.0
         self.is_killed = False
+        self.is_new, self.kind, self._length = True, 0, 0
+        # While it is not reaped nobody else has its number.
+        self._lock = threading.Lock()
         self._folder = ""
         self._input = bytearray()
         self._output = memoryview(b"")
@@ -108,7 +118,8 @@ class Process:
         return self._send(marshal.dumps(_setup()))
 
     def call(self, call: bytes, kind: int) -> bool:
-        """Send a call. Returns whether all is sent."""
+        """Send a call, when it has read all that was sent before or is new. Returns whether all is sent."""
+        self.kind = kind
         message = HEADER.pack(len(call), kind) + call
         try:
             folder = os.getcwd()  # noqa: PTH109 - it is done for each call
@@ -118,7 +129,19 @@ class Process:
             self._folder = folder
             path = os.fsencode(folder)
             message = HEADER.pack(len(path), FOLDER) + path + message
+        self._length = len(message)
         return self._send(message)
+
+    def may_have_begun(self) -> bool:
+        """Whether the call that it has in hand may have begun: anything of that was read, as far as can be said."""
+        if self.is_new:
+            return True
+        unread = bytearray(4)
+        try:
+            fcntl.ioctl(self.calls_to, termios.FIONREAD, unread)
+        except OSError:  # not every system says that at this end of a pipe
+            pass
+        return int.from_bytes(unread, sys.byteorder) + len(self._output) < self._length
 
     def _send(self, message: bytes) -> bool:
         if self._output:
@@ -134,8 +157,8 @@ class Process:
                 self._output = self._output[os.write(self.calls_to, self._output) :]
         except BlockingIOError:
             return False
-        except OSError:  # it has ended, which is seen by the other pipe
-            self._output = memoryview(b"")
+        except OSError:
+            pass  # it has ended, which is seen by the other pipe
         return True
 
     def read(self) -> list[tuple[int, bytes]] | None:
@@ -165,13 +188,14 @@ class Process:
 
     def kill(self) -> None:
         """Kill it, with all that it has started. It is reaped when its pipe has ended."""
-        if self._lifeline < 0:
-            return  # it was, and somebody else may have its number
-        self.is_killed = True
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except OSError:
-            pass  # it has ended
+        with self._lock:
+            if self._popen.returncode is not None or self._lifeline < 0:
+                return  # it was, and somebody else may have its number
+            self.is_killed = True
+            try:
+                os.killpg(self.pid, signal.SIGKILL)
+            except OSError:
+                pass  # it has ended
 
     def has_ended(self, within: float) -> bool:
         """Whether it ends by itself within so many seconds."""
@@ -186,18 +210,28 @@ class Process:
                 return ended
             pause.wait(0.001)
 
-    def reap(self) -> int | None:
-        """Make an end of what has ended, or is to.
+    def await_end(self) -> bool:
+        """Wait until it has ended, and see to that if it does not by itself. That may take a while.
 
         Returns:
-            How it has ended: as `subprocess.Popen.returncode`; None: it has not, but has closed its pipe.
+            Whether it has by itself.
         """
         ended = self.has_ended(_DYING)
-        # While it is not reaped nobody else has its number.
+        if not ended:
+            self.kill()
+            try:
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            except OSError:
+                pass  # somebody else has reaped it
+        return ended
+
+    def reap(self) -> int:
+        """Make an end of what has ended, and of all that it has started. Returns `subprocess.Popen.returncode`."""
         self.kill()
-        code = self._popen.wait()
+        with self._lock:
+            code = self._popen.wait()
         self.close()
-        return code if ended else None
+        return code
 
     def dismiss(self) -> None:
         """Let it end: there will be no further call."""

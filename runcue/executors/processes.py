@@ -38,6 +38,9 @@ __all__ = ["ProcessExecutor"]
 _PATIENCE: Final = 5.0
 """Seconds in which an idle process has to end when it is not needed any more. After that it is killed."""
 
+_SOON: Final = 1.0
+"""Seconds in which what was killed is gone, most likely."""
+
 
 class ProcessExecutor:
     """Carries out calls in processes of its own, each at most one at a time.
@@ -93,7 +96,7 @@ class ProcessExecutor:
                 if not self._busy:
                     # Nobody leaves a process. Not before whoever has given it is done with that.
                     self._loop.call_soon(
-                        self._could_not_start, self._line[0][0], error, context=self._context
+                        self._could_not_start, self._line[0][0], error, context=self._context.copy()
                     )
                 return
             work, call, kind = self._line.popleft()
@@ -165,6 +168,7 @@ class ProcessExecutor:
             return
         assert self._clock is not None
         process.work = process.running = None
+        process.is_new = False
         del self._busy[work]
         self._idle.append(process)
         self._serve_line()
@@ -172,16 +176,39 @@ class ProcessExecutor:
 
     def _has_ended(self, process: Process) -> None:
         """The pipe of a process has ended, and so does the process, whatever it has in hand."""
-        assert self._clock is not None
+        assert self._loop is not None
         self._forget(process)
-        work, process.work = process.work, None
-        code = process.reap()
-        if work is None:
+        if process.work is None:
             self._idle.remove(process)
+        if process.has_ended(0.0):
+            self._is_gone(process, True)
             return
+        loop, context = self._loop, self._context.copy()
+
+        def tell(by_itself: bool) -> None:
+            loop.call_soon_threadsafe(self._is_gone, process, by_itself, context=context)
+
+        threading.Thread(target=_await_end, args=(process, tell), name="runcue-ends", daemon=True).start()
+
+    def _is_gone(self, process: Process, by_itself: bool) -> None:
+        """A process has ended. It holds what it has in hand until then."""
+        work, call = process.work, process.running
+        is_ours = work is not None and self._busy.get(work) is process
+        goes_on = is_ours and not process.is_killed and not process.may_have_begun()
+        code = process.reap()
+        if not is_ours:
+            return  # it was idle, or the executor was stopped meanwhile
+        assert self._clock is not None
+        assert call is not None
+        process.work = process.running = None
         del self._busy[work]
+        if goes_on:  # somebody has killed it while it was idle
+            self._line.appendleft((work, call, process.kind))
+            self._serve_line()
+            return
         self._serve_line()
-        self._end(work, False, _died(work, code), process.entered, self._clock.monotonic())
+        died = _died(work, code if by_itself else None)
+        self._end(work, False, died, process.entered, self._clock.monotonic())
 
     def _forget(self, process: Process) -> None:
         assert self._loop is not None
@@ -197,7 +224,7 @@ class ProcessExecutor:
         elif any(item[0] is work for item in self._line):
             assert self._loop is not None
             error = OSError("it was given up")
-            self._loop.call_soon(self._could_not_start, work, error, context=self._context)
+            self._loop.call_soon(self._could_not_start, work, error, context=self._context.copy())
         return True
 
     def where(self, work: Any) -> str:
@@ -231,9 +258,22 @@ class ProcessExecutor:
 
     def __del__(self) -> None:
         """Nobody will stop it any more."""
-        for process in (*self._idle, *self._busy.values()):
+        processes = (*self._idle, *self._busy.values())
+        for process in processes:
             process.kill()
-            process.reap()
+        until = monotonic() + _SOON
+        for process in processes:
+            if process.has_ended(max(0.0, until - monotonic())):
+                process.reap()
+
+
+def _await_end(process: Process, tell: Callable[[bool], object]) -> None:
+    """See a process to its end whose pipe has ended, in a thread: it may live, and what is killed may take a while."""
+    by_itself = process.await_end()
+    try:
+        tell(by_itself)
+    except RuntimeError:  # the loop was closed meanwhile
+        process.reap()
 
 
 def _see_off(processes: list[Process], calls: list[Call]) -> None:
@@ -246,6 +286,7 @@ def _see_off(processes: list[Process], calls: list[Call]) -> None:
     until = monotonic() + _PATIENCE
     for process in sorted(processes, key=lambda one: one.work is None):
         process.has_ended(max(0.0, until - monotonic()))
+        process.await_end()
         process.reap()
     for call in calls:
         call.over()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -40,6 +41,7 @@ HANDLERS = (
     "size",
     "note_the_end",
     "fail",
+    "let_go_of_all",
 )
 
 
@@ -554,3 +556,42 @@ async def test_a_process_loads_nothing_of_runcue_but_what_is_sent_and_nothing_of
     cue.task("loaded", run_in="process")(in_processes.loaded)
     async with cue:
         assert await (await cue.submit("loaded")) == sorted(_process._CODE)
+
+
+@pytest.mark.parametrize("reads_no_more", [False, True])
+@in_module
+async def test_a_call_that_a_dead_process_has_never_begun_goes_to_another_one_and_costs_no_attempt(
+    reads_no_more: bool,
+) -> None:
+    async with with_handlers() as cue:
+        idle = await (await cue.call(in_processes.who))
+        if reads_no_more:
+            os.kill(idle, signal.SIGSTOP)
+            os.waitid(os.P_PID, idle, os.WSTOPPED)  # noqa: ASYNC222 - it is so at once
+        else:
+            os.kill(idle, signal.SIGKILL)
+            os.waitid(os.P_PID, idle, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - likewise
+        handle = await cue.submit("who")
+        os.kill(idle, signal.SIGKILL)
+        assert await handle.result() != idle
+        assert handle.work.attempt == 1
+
+
+@in_module
+async def test_who_closes_its_pipe_and_lives_is_killed_and_the_loop_waits_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with with_handlers() as cue:
+        threads = set[str]()
+        await_end = _process.Process.await_end
+
+        def note(process: _process.Process) -> bool:
+            threads.add(threading.current_thread().name)
+            return await_end(process)
+
+        monkeypatch.setattr(_process.Process, "await_end", note)
+        with pytest.raises(
+            runcue.WorkerDied, match="has closed its pipe to the cue, and was killed for that"
+        ):
+            await (await cue.call(in_processes.let_go_of_all))
+        assert threads == {"runcue-ends"}

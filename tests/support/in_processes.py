@@ -196,3 +196,9 @@ def make(work: Any, number: int, folder: str) -> int:
             file.flush()
             time.sleep(0.0002)
     return number
+
+
+def let_go_of_all() -> None:
+    """Close all pipes, and live on."""
+    os.closerange(3, 256)
+    time.sleep(60)
