@@ -89,7 +89,15 @@ class TokenBucket(RateLimit):
 
     def nth_room(self, now: float, n: int) -> float:
         """See `RateLimit.nth_room`."""
-        return max(max(self._full_at, now) - (self.burst - n - self.reserved) * self._one, now)
+        full_at, before, spare = self._full_at, n - 1, (self.burst - 1) * self._one
+        if self.reserved:
+            full_at = max(full_at, now + self.margin) + self.reserved * self._one
+        if self.margin > spare:
+            # Each of them waits for the margin of the one before it as well, which is more than there is in store.
+            return max(full_at - spare, now) + before * (self._one + self.margin - spare)
+        if before:
+            full_at = max(full_at, now + self.margin)
+        return max(full_at + before * self._one - spare, now)
 
     def keeps_from(self, now: float, until: float) -> bool:
         """See `RateLimit.keeps_from`."""
@@ -123,7 +131,8 @@ class TokenBucket(RateLimit):
 
     def at_least(self, works: Sequence[object], /) -> float:
         """See `Limit.at_least`."""
-        return max(0, len(works) - self.burst) * self._one
+        full = TokenBucket(self.burst, self.per_second, margin=self.margin)
+        return full.nth_room(0.0, max(len(works), 1))
 
     def describe(self, now: float, work: object = None, /) -> str:
         """See `Limit.describe`."""

@@ -41,11 +41,12 @@ def test_a_full_bucket_gives_its_burst_at_once_and_then_one_by_one() -> None:
     st.lists(st.floats(0, 5), max_size=8),
     st.floats(0, 20),
     st.integers(0, 3),
+    st.sampled_from((0.0, 0.0, 0.3, 5.0)),
 )
 def test_the_nth_start_from_now_on_is_foretold(
-    burst: int, per_second: float, pauses: list[float], pause: float, kept_free: int
+    burst: int, per_second: float, pauses: list[float], pause: float, kept_free: int, margin: float
 ) -> None:
-    bucket, now = TokenBucket(burst, per_second), 0.0
+    bucket, now = TokenBucket(burst, per_second, margin=margin), 0.0
     for before in pauses:
         now += before
         if bucket.room(now):
@@ -117,3 +118,5 @@ def test_it_says_in_words_what_is_used_up() -> None:
 def test_what_so_many_starts_take_at_the_least_begins_after_the_burst() -> None:
     bucket = TokenBucket(3, 0.5)
     assert [bucket.at_least([None] * starts) for starts in (0, 3, 4, 6)] == [0, 0, 2, 6]
+    bucket = TokenBucket(1, 0.5, margin=0.5)
+    assert [bucket.at_least([None] * starts) for starts in (0, 1, 2, 4)] == [0, 0, 2.5, 7.5]
