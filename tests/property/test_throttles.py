@@ -158,7 +158,8 @@ class Watch:
             if self.failures >= most:
                 self.open_until, self.trial = now + cooldown, ""
 
-    def cancelled(self, name: str) -> None:
+    def cancelled(self, name: str, now: float) -> None:
+        self._look(now)  # what has run for long enough has passed before
         if self.running.pop(name, None) is not None:
             if name == self.probe:
                 self.probe = None
@@ -186,7 +187,7 @@ class World:
         try:
             await asyncio.sleep(call.takes)
         except asyncio.CancelledError:
-            self.watch.cancelled(name)
+            self.watch.cancelled(name, loop.time())
             raise
         self.watch.ended(name, loop.time(), call.how, call.seconds)
         if call.how == "fails":
