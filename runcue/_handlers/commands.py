@@ -30,7 +30,7 @@ from runcue._handlers.shell_quotes import QuoteReader
 from runcue._model.checks import says_what_it_takes
 from runcue._model.command import Command
 from runcue._model.errors import CommandFailed, ConfigurationError, MissingOutput
-from runcue._model.texts import how_many, listed, title_of, words_of
+from runcue._model.texts import how_many, listed, shortened, words_of
 from runcue._model.work import Work
 
 __all__ = ["ShellCommand", "shell"]
@@ -162,7 +162,7 @@ class ShellCommand(Command):
             self._running.pop(work, None)
         if ended.returncode:
             raise CommandFailed(ended.returncode, _text(ended.errors), self.text)
-        _check_made(work, made)
+        self._check_made(work, made)
         return _text(ended.printed)
 
     def _filled(self, work: Work, made: dict[int, Path]) -> str | list[str]:
@@ -183,6 +183,32 @@ class ShellCommand(Command):
         if self._in_shell:
             return self._templates[0].quoted(fields)
         return [word for template in self._templates for word in template.words(fields)]
+
+    def _check_made(self, work: Work, made: dict[int, Path]) -> None:
+        """Check that the command has made the files that are to be made.
+
+        Args:
+            work: The work unit.
+            made: Those of its outputs that the command names, and where it was to write them.
+
+        Raises:
+            MissingOutput: One is not there. The text says what it has made in its place.
+        """
+        for index, output in enumerate(work.outputs):
+            if not isinstance(output, File) or os.path.lexists(made.get(index, output._path)):
+                continue
+            place, instead = f"{{outputs[{index}]}}", ""
+            if index in made:
+                expected = {one.name for one in made.values()}
+                others = sorted(one.name for one in made[index].parent.glob("*") if one.name not in expected)
+                if others:
+                    instead = f" In its place it has made {listed(map(words_of, others), 3)}."
+            elif not output._path.endswith(os.sep):
+                instead = f" The command does not name it: as {place} it is told where to write it."
+            raise MissingOutput(
+                f"The command of task {work.task!r}, {self!r}, ended with exit code 0, but has not made {place}: "
+                f"there is no {shortened(output._path, 300)}.{instead} An output is what proves that the work was done."
+            )
 
 
 # Who returns one has most likely meant to run it.
@@ -236,25 +262,6 @@ def _why_not_started(command: str | list[str], error: OSError, code: int) -> str
         where = "" if os.sep in program else " on the PATH"
         return f"there is no program {words_of(program)}{where}"
     return f"{words_of(program)} cannot be run: {error.strerror}"
-
-
-def _check_made(work: Work, made: dict[int, Path]) -> None:
-    """Check that a command has made what it was to make.
-
-    Raises:
-        MissingOutput: It has not. The text says what it has made in its place.
-    """
-    for index, path in made.items():
-        if os.path.lexists(path):
-            continue
-        expected = {one.name for one in made.values()}
-        others = sorted(one.name for one in path.parent.glob("*") if one.name not in expected)
-        instead = f" In its place it has made {listed(map(words_of, others), 3)}." if others else ""
-        output = title_of(work.outputs[index], 200)
-        raise MissingOutput(
-            f"The command of task {work.task!r} ended well, but has not written {{outputs[{index}]}}, which is "
-            f"{output!r}.{instead} An output is what proves that the work was done."
-        )
 
 
 def _text(printed: bytes) -> str:

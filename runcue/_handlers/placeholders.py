@@ -34,6 +34,10 @@ _BREAKS: Final = frozenset(" \t\n;&|()<>`")
 
 _QUOTES: Final = "\"'"
 
+_KEYS: Final = re.compile(r"\[[^\]]*\]")
+_INNER: Final = re.compile(r"\.(_\w*)")
+"""What stands in brackets, and after a dot the name of something inside of a value, such as `__class__`."""
+
 
 class Placeholder(NamedTuple):
     """A place in a text where a value goes.
@@ -107,6 +111,10 @@ class Template:
         try:
             if name not in probes:
                 raise _Wrong(_no_such(one.field, name))
+            if (inner := _INNER.search(_KEYS.sub("[]", one.field))) is not None:
+                raise _Wrong(
+                    f"{inner[1]} is nothing that a command is given: its name begins with an underscore"
+                )
             found, _ = _FORMATTER.get_field(one.field, (), probes)
             if isinstance(found, _ArtifactsProbe):
                 if not one.is_alone or one.form or one.conversion:
@@ -241,8 +249,6 @@ class _Probe:
         return _Probe()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
         return _Probe()
 
 
@@ -281,7 +287,7 @@ class _PathProbe(_Probe):
     """Stands for a path: what a `pathlib.Path` has may be named."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(Path, name) or callable(getattr(Path, name)):
+        if not hasattr(Path, name) or callable(getattr(Path, name)):
             raise _Wrong("what can be named of a path is .name, .stem, .suffix, .parent and the like")
         return _PathProbe() if name == "parent" else _Probe()
 

@@ -558,11 +558,17 @@ async def test_a_process_loads_nothing_of_runcue_but_what_is_sent_and_nothing_of
         assert await (await cue.submit("loaded")) == sorted(_process._CODE)
 
 
+@pytest.mark.parametrize("seen_at_once", [False, True])
 @pytest.mark.parametrize("reads_no_more", [False, True])
 @in_module
 async def test_a_call_that_a_dead_process_has_never_begun_goes_to_another_one_and_costs_no_attempt(
-    reads_no_more: bool,
+    reads_no_more: bool, seen_at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    has_ended = _process.Process.has_ended
+    if not seen_at_once:
+        monkeypatch.setattr(
+            _process.Process, "has_ended", lambda process, within: within > 0 and has_ended(process, within)
+        )
     async with with_handlers() as cue:
         idle = await (await cue.call(in_processes.who))
         if reads_no_more:
@@ -595,3 +601,25 @@ async def test_who_closes_its_pipe_and_lives_is_killed_and_the_loop_waits_for_no
         ):
             await (await cue.call(in_processes.let_go_of_all))
         assert threads == {"runcue-ends"}
+
+
+@pytest.mark.rule(37)
+@in_module
+async def test_when_one_process_could_not_be_started_the_next_one_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    popen, failed = _process._popen, list[str]()
+
+    def fail_twice(theirs: tuple[int, int, int]) -> Any:
+        if len(failed) < 2:  # once for each call that comes
+            failed.append("failed")
+            raise BlockingIOError("Resource temporarily unavailable")
+        return popen(theirs)
+
+    monkeypatch.setattr(_process, "_popen", fail_twice)
+    async with with_handlers() as cue:
+        first, second = await cue.submit("who"), await cue.submit("who")
+        with pytest.raises(runcue.WorkerDied, match="No process can be started"):
+            await first
+        async with asyncio.timeout(20):
+            assert await second != os.getpid()

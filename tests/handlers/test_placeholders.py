@@ -46,6 +46,7 @@ def words(text: str, **params: Any) -> list[str]:
         ("f({params[files]});", {"files": ()}, "f();"),
         ("{params[size][w]} {params[at].year}", {"size": {"w": 3}, "at": SimpleNamespace(year=4)}, "3 4"),
         ("{params[0]}", {"0": "zero"}, "zero"),
+        ("{params[a.__b__]}", {"a.__b__": "c"}, "c"),
         ("awk '{{print $1}}'", {}, "awk '{print $1}'"),
     ],
 )
@@ -96,6 +97,12 @@ def test_without_a_shell_nothing_is_quoted_and_a_list_that_stands_alone_is_sever
         ("{work[id]}", r"after a dot, as in \{work.id\}"),
         ("{work.result}", "what can be named of it is id, task"),
         ("{params[a].}", "Empty attribute"),
+        ("{params[a].__class__}", "__class__ is nothing that a command is given"),
+        ("{params[a].x[k].__nothing__}", "__nothing__ is nothing that a command is given"),
+        ("{params[a]._own}", "_own is nothing that a command is given"),
+        ("{params.__class__}", "__class__ is nothing that a command is given"),
+        ("{work.id.__class__}", "__class__ is nothing that a command is given"),
+        ("{inputs[0].__class__}", "__class__ is nothing that a command is given"),
     ],
 )
 def test_what_can_never_be_is_told_where_it_is_written(text: str, why: str) -> None:

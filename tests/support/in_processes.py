@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextvars
 import ctypes
+import fcntl
 import logging
 import os
 import signal
@@ -202,3 +203,32 @@ def let_go_of_all() -> None:
     """Close all pipes, and live on."""
     os.closerange(3, 256)
     time.sleep(60)
+
+
+def act(work: Any, number: int, acts: list[str], folder: str, most: int) -> int:
+    """Note that it was begun, hold one of so many locks, which end with who holds them, and end as is said."""
+    note = os.open(Path(folder, "begun"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(note, f"{number} {work.attempt} {os.getpid()}\n".encode())
+    os.close(note)
+    for place in range(most):
+        slot = os.open(Path(folder, f"slot {place}"), os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            os.close(slot)
+    else:
+        Path(folder, "too many").touch()
+        return -1
+    try:
+        what = acts[min(work.attempt, len(acts)) - 1]
+        if what == "exit":
+            os._exit(3)
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep({"hang": 30, "pause": 0.02}.get(what, 0.001))
+        if what == "raise":
+            raise ValueError("on purpose")
+        return number
+    finally:
+        os.close(slot)
