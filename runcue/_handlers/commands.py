@@ -30,6 +30,7 @@ from runcue._handlers.shell_quotes import QuoteReader
 from runcue._model.checks import says_what_it_takes
 from runcue._model.command import Command
 from runcue._model.errors import CommandFailed, ConfigurationError, MissingOutput
+from runcue._model.exit_codes import last_words
 from runcue._model.texts import how_many, listed, shortened, words_of
 from runcue._model.work import Work
 
@@ -162,7 +163,7 @@ class ShellCommand(Command):
             self._running.pop(work, None)
         if ended.returncode:
             raise CommandFailed(ended.returncode, _text(ended.errors), self.text)
-        self._check_made(work, made)
+        self._check_made(work, made, _text(ended.errors))
         return _text(ended.printed)
 
     def _filled(self, work: Work, made: dict[int, Path]) -> str | list[str]:
@@ -184,12 +185,13 @@ class ShellCommand(Command):
             return self._templates[0].quoted(fields)
         return [word for template in self._templates for word in template.words(fields)]
 
-    def _check_made(self, work: Work, made: dict[int, Path]) -> None:
+    def _check_made(self, work: Work, made: dict[int, Path], errors: str) -> None:
         """Check that the command has made the files that are to be made.
 
         Args:
             work: The work unit.
             made: Those of its outputs that the command names, and where it was to write them.
+            errors: The end of what it has written to stderr.
 
         Raises:
             MissingOutput: One is not there. The text says what it has made in its place.
@@ -205,9 +207,11 @@ class ShellCommand(Command):
                     instead = f" In its place it has made {listed(map(words_of, others), 3)}."
             elif not output._path.endswith(os.sep):
                 instead = f" The command does not name it: as {place} it is told where to write it."
+            said = last_words(errors)
             raise MissingOutput(
                 f"The command of task {work.task!r}, {self!r}, ended with exit code 0, but has not made {place}: "
                 f"there is no {shortened(output._path, 300)}.{instead} An output is what proves that the work was done."
+                f"{said and f' The last that it has written to stderr: {said}'}"
             )
 
 

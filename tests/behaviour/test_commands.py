@@ -149,6 +149,8 @@ def test_an_output_that_it_has_not_made_is_named_with_what_it_has_made_in_its_pl
     assert names() == ["in", "out.png"]
     with pytest.raises(runcue.MissingOutput, match=r"/elsewhere\. The command does not name it"):
         do("true", outputs="elsewhere")
+    with pytest.raises(runcue.MissingOutput, match="to stderr: no licence"):
+        do("echo no licence >&2", outputs="elsewhere")
     with pytest.raises(
         runcue.MissingOutput, match=r"exit code 0, but has not made {outputs\[0\]}: .*/folder/\. An"
     ):
