@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from runcue._limits.keyed import KeyService
 from runcue._limits.service import Service
 from runcue._model.work import Work
 from runcue._scheduling.run_queue import RunQueue
@@ -26,9 +25,7 @@ def services_for(work: Work) -> tuple[Service, ...]:
 def uses(work: Work, service: Service) -> bool:
     """Whether a work unit takes, or holds, something of a service, or of one key of it: of thousands that is asked."""
     run_queue = work._task.run_queue
-    if isinstance(service, KeyService):
-        return run_queue.is_keyed and service in run_queue.holds.keys_of(work)
-    return service in run_queue.services
+    return service in run_queue.services or (run_queue.is_keyed and service in run_queue.holds.keys_of(work))
 
 
 def line_of(work: Work) -> Hashable:

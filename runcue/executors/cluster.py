@@ -210,7 +210,8 @@ class _Session:
         import dask.config  # noqa: PLC0415 - they take as long as twenty times runcue
         import distributed  # noqa: PLC0415
 
-        logging.getLogger("distributed.client").addFilter(_is_not_ours)
+        for logger in ("distributed.client", "distributed.batched"):
+            logging.getLogger(logger).addFilter(_is_not_ours)
         self._address = address
         self._waiting = waiting
         self._counted = counted
