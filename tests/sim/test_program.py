@@ -563,3 +563,42 @@ def test_slots_that_find_themselves_are_counted_by_as_many_as_there_were(folder:
     )
     said = runcue_sim("app.py:cue,submit", folder=folder).stdout
     assert re.search(r"api +\d\d% of 4 ", said), said
+
+
+ELSEWHERE = """
+from concurrent.futures import ProcessPoolExecutor
+import runcue
+
+cue = runcue.Cue(max_processes=2)
+
+def never(*given):
+    raise RuntimeError("not in a rehearsal")
+
+@cue.task("make", run_in="process", outputs=lambda n: f"{n}.txt", initializer=never)
+def make(n: int, more: int = 0): never()
+
+@cue.task("use", run_in="process", inputs=lambda n: f"{n}.txt")
+def use(n: int, more: int = 0): never()
+
+cue.task("pack", inputs=lambda n: f"{n}.txt", outputs=lambda n: f"{n}.gz")(
+    runcue.shell("gzip {inputs[0]} > {outputs[0]}; touch ran")
+)
+
+@cue.task("pooled", run_in=lambda: never())
+def pooled(n: int, more: int = 0): never()
+
+async def submit():
+    for n in range(4):
+        for task in ("make", "use", "pack", "pooled"):
+            await cue.submit(task, {"n": n})
+"""
+
+
+def test_a_rehearsal_and_a_plan_start_no_process_and_at_most_as_many_run_at_once(folder: Path) -> None:
+    write(folder / "elsewhere.py", ELSEWHERE)
+    app = load("elsewhere.py:cue,submit")
+    plan = app.cue.plan([(task, {"n": n}) for task in ("make", "use", "pack", "pooled") for n in range(4)])
+    assert str(plan).startswith("Plan: 16 run")
+    done = runcue_sim("elsewhere.py:cue,submit", "--fast", "--no-tui", "--latency", "1s", "--jitter", "0")
+    assert "16 completed of 16 work units in 6.00 s" in done.stdout
+    assert sorted(path.name for path in folder.iterdir()) == ["elsewhere.py"]
