@@ -189,9 +189,10 @@ def test_where_folders_are_missing_none_is_made_and_the_mark_is_further_up(path:
 def test_what_is_left_for_a_missing_folder_puts_nothing_else_in_doubt_and_makes_no_other_look_slow() -> None:
     make("there/o")
     end_in_vain(begin("new/deep/o", "ther/o", "there%2Fo"))
+    epoch = PASS.epoch
     assert kind_of("there/o") is None
     place = place_of(str(Path("there").absolute()))
-    assert place.unmarked == PASS.epoch
+    assert place.unmarked >= epoch  # a pass may have ended meanwhile
     end_in_vain(begin("there/below/o"))
     make("there/below/o")
     assert kind_of("there/below/o") == "unproven"

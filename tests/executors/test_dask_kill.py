@@ -56,7 +56,9 @@ async def kill_workers(cluster: Cluster, folder: Path, kills: int, luck: random.
             await asyncio.sleep(luck.uniform(0.0, 2 * TAKES))
             if left and executor.workers == WORKERS:
                 left -= 1
-                victim = cluster.workers.pop(luck.randrange(len(cluster.workers)))
+                # Others may have been killed before, by other tests.
+                victim = luck.choice([one for one in cluster.workers if one.poll() is None])
+                cluster.workers.remove(victim)
                 victim.kill()
                 victim.wait()
                 cluster.add_worker()

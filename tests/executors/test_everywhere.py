@@ -223,7 +223,9 @@ def test_a_stop_that_does_not_wait_leaves_nothing_that_is_waited_for(place: Plac
         handles = [await cue.call(elsewhere.note, path, number, 0.3) for number in range(4)]
         await until(lambda: len(lines(path)) >= 2)
         await cue.stop(drain=False, timeout=0)
-        assert {handle.state for handle in handles} == {runcue.WorkState.CANCELLED}
+        # On a busy machine the first may have come to their ends before.
+        assert all(handle.done() for handle in handles)
+        assert handles[-1].state is runcue.WorkState.CANCELLED
         cue.start()
         assert await (await cue.call(elsewhere.double, 2)) == 4
         await cue.stop()
