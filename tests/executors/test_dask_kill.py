@@ -81,10 +81,9 @@ async def kill_workers(cluster: Cluster, folder: Path, kills: int, luck: random.
 
 @pytest.mark.rule(59)
 @pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 there")
-def test_workers_are_killed_and_nothing_is_lost_or_run_beyond_its_attempts(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    asyncio.run(kill_workers(cluster, tmp_path, 2, random.Random(59)))
+def test_workers_are_killed_and_nothing_is_lost_or_run_beyond_its_attempts(tmp_path: Path) -> None:
+    with Cluster(tmp_path, WORKERS) as own:  # not that of other tests, which kill in it as well
+        asyncio.run(kill_workers(own, tmp_path, 2, random.Random(59)))
 
 
 if __name__ == "__main__":
