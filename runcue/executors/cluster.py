@@ -42,7 +42,8 @@ _CLOSE_FOR: Final = 2.0
 """Seconds for taking leave of a scheduler, which may have gone."""
 
 _LOOK_EVERY: Final = 1.0
-"""Seconds after which it is looked whether the scheduler is still the one that was connected to."""
+"""Seconds after which it is looked whether the scheduler is still the one that was connected to, and which workers it
+has."""
 
 _LINGER: Final = 0.02
 """Seconds for which Dask keeps an answer that is here already. To give it up takes a message, and what is sent within
@@ -222,6 +223,7 @@ class _Session:
         # Of these it was told that they have gone, possibly while they were being counted.
         self._gone: set[str] = set()
         self._counting: set[asyncio.Task[None]] = set()
+        self._counted_at = self._loop.time()
         self._client: Any = distributed.Client(
             address, asynchronous=True, timeout=_CONNECT_FOR, set_as_default=False, name="runcue"
         )
@@ -280,6 +282,9 @@ class _Session:
             async with asyncio.timeout(_LOOK_EVERY):
                 await self._news.wait()
         self._news.clear()
+        # Nor of a worker that was lost while this began to listen: it would be given a call, and never answer.
+        if not self._counting and self._loop.time() >= self._counted_at + _LOOK_EVERY:
+            self._begin_to_count()
 
     def goes_on(self, is_shut_down: bool) -> bool:
         """Give calls to workers that have threads for them. Returns whether there is anything to come.
@@ -342,19 +347,26 @@ class _Session:
         action = said.get("action") if isinstance(said, dict) else None
         if action == "add-worker":
             self._gone.discard(said["worker"])
-            counting = self._loop.create_task(self._count())
-            self._counting.add(counting)
-            counting.add_done_callback(self._counting.discard)
+            self._begin_to_count()
         elif action == "remove-worker":
             self._gone.add(said["worker"])
             self._lose(said["worker"], _worker_lost(said["worker"]))
 
+    def _begin_to_count(self) -> None:
+        self._counted_at = self._loop.time()
+        counting = self._loop.create_task(self._count())
+        self._counting.add(counting)
+        counting.add_done_callback(self._counting.discard)
+
     async def _count(self) -> None:
         """Find out which workers there are."""
+        known = set(self._workers)
         try:
             threads_of = await self._client.nthreads()
         except OSError:
             return  # with the scheduler, which is seen elsewhere
+        for address in known.difference(threads_of):
+            self._lose(address, _worker_lost(address))
         for address, threads in threads_of.items():
             if address not in self._gone and threads > 0:
                 self._workers.setdefault(address, _Worker(address, threads)).threads = threads

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import runcue
-from runcue.executors.cluster import DaskPool, _told
+from runcue.executors.cluster import DaskPool, _told, _Worker
 from tests.support import elsewhere
 from tests.support.clusters import Cluster
 from tests.support.programs import wait_until
@@ -92,6 +92,23 @@ def test_a_killed_worker_loses_its_call_alone_and_one_that_comes_is_used(
         None
     ] * 3
     assert sorted(number for number, what, _ in lines(path) if what == "begins") == ["0", "1", "2", "3"]
+    assert counts[-1] == 2
+
+
+def test_a_worker_that_was_lost_while_it_began_to_listen_keeps_no_call_for_ever(
+    pool: DaskPool, counts: list[int]
+) -> None:
+    assert pool.submit(elsewhere.double, 1).result(SECONDS) == 2
+    session: Any = pool._session
+    # As it was counted, and nothing was heard of its end.
+    session._workers["tcp://127.0.0.1:9"] = _Worker("tcp://127.0.0.1:9", 5)
+    futures = [pool.submit(elsewhere.double, number) for number in range(4)]
+    errors = [error for one in futures if (error := one.exception(SECONDS)) is not None]
+    assert errors
+    assert all(
+        isinstance(one, runcue.WorkerDied) and "tcp://127.0.0.1:9 was lost" in str(one) for one in errors
+    )
+    assert pool.submit(elsewhere.double, 2).result(SECONDS) == 4
     assert counts[-1] == 2
 
 
