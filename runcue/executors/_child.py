@@ -22,6 +22,7 @@ import sys
 import threading
 import traceback
 import types
+from collections.abc import Callable
 from importlib.util import find_spec
 from time import monotonic, sleep
 from typing import Any, Final
@@ -67,7 +68,8 @@ def main(
     Args:
         calls_from: The pipe by which calls come.
         answers_to: The pipe for answers.
-        lifeline: A pipe by which nothing comes. It ends with the parent, whatever that has died of.
+        lifeline: A pipe that ends with the parent, whatever that has died of. By a byte it asks when the handler was
+            entered that runs, or is entered next.
         setup: What the parent says of itself, see `processes`.
         calls: The module `runcue.executors.calls`.
     """
@@ -79,16 +81,15 @@ def main(
         os.set_inheritable(one, False)
     # What a handler forks may live on; who waits for the end of a pipe must not wait for that.
     os.register_at_fork(after_in_child=lambda: _let_go(pipes))
-    ending = threading.Event()
+    ending, to_parent = threading.Event(), _ToParent(answers_to)
     watch = threading.Thread(
-        target=_end_with_parent, args=(lifeline, ending), name="runcue-lifeline", daemon=True
+        target=_end_with_parent, args=(lifeline, ending, to_parent.ask), name="runcue-lifeline", daemon=True
     )
     watch.start()
     sys.argv[:] = setup["argv"]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what was printed is seen, even if the process is killed
     main_program = _MainProgram(setup["module"], setup["script"])
-    to_parent = _ToParent(answers_to)
     logging.root.addHandler(_LogToParent(to_parent))
     for name, level in setup["levels"].items():
         logging.getLogger(name).setLevel(level)
@@ -103,12 +104,13 @@ def main(
             folder = os.fsdecode(content)
             continue
         _be_in(folder)
-        entered = to_parent.tell_entry if kind == TOLD_CALL else None
-        answer = calls.run(content, main_program.load, entered)
+        if kind == TOLD_CALL:
+            to_parent.ask()
+        answer = calls.run(content, main_program.load, to_parent.enter)
         _flush()
         if os.getpid() != own:
             _leave(answer, calls)
-        to_parent.send(ANSWER, answer)
+        to_parent.answer(answer)
     ending.set()
     # What is to be done at the end of a process is done; should it hang, nobody else would end this one.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -178,6 +180,9 @@ class _ToParent:
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
         self._lock = threading.RLock()
+        # When the handler was entered that runs, and whether that is to be told.
+        self._entered: float | None = None
+        self._is_asked = False
 
     def send(self, kind: int, content: bytes) -> None:
         """Send a message, whole."""
@@ -186,9 +191,25 @@ class _ToParent:
             while message:
                 message = message[os.write(self._pipe, message) :]
 
-    def tell_entry(self) -> None:
-        """Tell that the handler is entered now."""
-        self.send(ENTERED, INSTANT.pack(monotonic()))
+    def ask(self) -> None:
+        """Tell when the handler was entered that runs, or is entered next. Called in any thread."""
+        self._is_asked = True
+        with self._lock:
+            if self._entered is not None:
+                self.send(ENTERED, INSTANT.pack(self._entered))
+
+    def enter(self) -> None:
+        """The handler is entered now."""
+        # In this order, as in `ask`: so one of the two tells, or both, which is as good.
+        self._entered = entered = monotonic()
+        if self._is_asked:
+            self.send(ENTERED, INSTANT.pack(entered))
+
+    def answer(self, answer: bytes) -> None:
+        """Send what a call has come to. Nothing is told of its entry after that."""
+        with self._lock:
+            self._entered, self._is_asked = None, False
+            self.send(ANSWER, answer)
 
 
 class _LogToParent(logging.handlers.QueueHandler):
@@ -256,10 +277,20 @@ def _leave(answer: bytes, calls: Any) -> None:
         os._exit(code & 0xFF)
 
 
-def _end_with_parent(lifeline: int, ending: threading.Event) -> None:
-    """Wait until the parent is gone, and end then, with all that was started here."""
+def _end_with_parent(lifeline: int, ending: threading.Event, ask: Callable[[], object]) -> None:
+    """Wait until the parent is gone, and end then, with all that was started here.
+
+    Args:
+        lifeline: Ends with the parent.
+        ending: Set when this process is at its end.
+        ask: Called at each byte that comes before.
+    """
     try:
-        os.read(lifeline, 1)
+        while os.read(lifeline, 1):
+            try:
+                ask()
+            except OSError:
+                pass  # the parent is gone, which is seen next
     except OSError:
         return  # a handler has closed all descriptors, and with them the pipe by which the parent sees that
     if ending.is_set():

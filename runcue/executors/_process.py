@@ -26,7 +26,7 @@ from types import CodeType
 from typing import Any, Final, Self
 
 from runcue.abc import Call
-from runcue.executors._child import FOLDER, HEADER
+from runcue.executors._child import CALL, FOLDER, HEADER, TOLD_CALL
 
 __all__ = ["Process"]
 
@@ -131,6 +131,15 @@ class Process:
             message = HEADER.pack(len(path), FOLDER) + path + message
         self._length = len(message)
         return self._send(message)
+
+    def ask_entry(self) -> None:
+        """Have it tell when the handler of its call is entered, or was, if it was not to tell that."""
+        if self.kind == CALL and self._lifeline >= 0:
+            self.kind = TOLD_CALL
+            try:
+                os.write(self._lifeline, b"?")
+            except OSError:
+                pass  # it has ended, which is seen by the other pipe
 
     def may_have_begun(self) -> bool:
         """Whether the call that it has in hand may have begun: anything of that was read, as far as can be said."""

@@ -216,6 +216,13 @@ class ProcessExecutor:
             self._loop.remove_reader(process.answers_from)
             self._loop.remove_writer(process.calls_to)
 
+    def entries(self) -> list[tuple[Any, float]]:
+        """See `ThreadExecutor.entries`: these tell by themselves, as soon as they are asked."""
+        self._line = deque((work, call, TOLD_CALL) for work, call, _ in self._line)
+        for process in self._busy.values():
+            process.ask_entry()
+        return []
+
     def cancel(self, work: Any) -> bool:
         """See `CallExecutor.cancel`. It is delivered when the process is gone."""
         process = self._busy.get(work)

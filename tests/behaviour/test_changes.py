@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import aiolimiter
@@ -16,6 +17,7 @@ import pytest
 import runcue
 from runcue.abc import Limit
 from runcue.testing import FakeExecutor
+from tests.support import in_processes
 from tests.support.loops import each_loop, run_on
 from tests.support.virtual_time import now, virtual
 
@@ -294,6 +296,32 @@ def test_a_plain_handler_that_runs_for_long_since_before_there_was_a_rate_holds_
 
     run_on(loop, main)
     assert entered[2] - min(entered) >= 0.05
+
+
+@pytest.mark.rule(8, 48, 56)
+@each_loop
+def test_a_process_that_runs_for_long_since_before_there_was_a_rate_holds_up_nobody_by_it(
+    loop: str, tmp_path: Path
+) -> None:
+    cue, begun = runcue.Cue(max_processes=1), tmp_path / "begun"
+    api = cue.service("api")
+    cue.task("long", uses=api, run_in="process")(in_processes.sleep)
+
+    @cue.task(uses=api)
+    async def short(work: runcue.Work) -> None:
+        pass
+
+    async def main() -> None:
+        async with cue:
+            running = await cue.submit("long", params={"seconds": 60, "beginning": str(begun)})
+            while not begun.exists():
+                await asyncio.sleep(0.001)
+            api.change(rate="1/0.05sec")
+            await asyncio.wait_for(await cue.submit(short), 30)
+            assert not running.done()
+            running.cancel()
+
+    run_on(loop, main)
 
 
 @pytest.mark.rule(48)

@@ -71,11 +71,40 @@ def test_a_record_is_sent_whatever_somebody_has_added_to_it() -> None:
     length, kind = _child.HEADER.unpack(os.read(reading, _child.HEADER.size))
     said = pickle.loads(os.read(reading, length))
     assert (kind, said["msg"], said["number"], "lock" in said["lock"]) == (_child.RECORD, "of it", 2, True)
-    to_parent.tell_entry()
-    assert _child.HEADER.unpack(os.read(reading, _child.HEADER.size)) == (_child.INSTANT.size, _child.ENTERED)
     os.close(reading)
     _child._let_go((writing,))
     _child._let_go((writing,))  # it is closed
+
+
+def test_an_entry_is_told_once_somebody_asks_and_not_after_the_answer() -> None:
+    reading, writing = os.pipe()
+    to_parent = _child._ToParent(writing)
+
+    def told() -> list[int]:
+        os.set_blocking(reading, False)
+        kinds = []
+        while True:
+            try:
+                length, kind = _child.HEADER.unpack(os.read(reading, _child.HEADER.size))
+            except BlockingIOError:
+                return kinds
+            os.read(reading, length)
+            kinds.append(kind)
+
+    to_parent.enter()
+    assert told() == []
+    to_parent.ask()
+    assert told() == [_child.ENTERED]
+    to_parent.answer(b"one")
+    to_parent.ask()
+    assert told() == [_child.ANSWER]
+    to_parent.enter()
+    assert told() == [_child.ENTERED]
+    to_parent.answer(b"two")
+    to_parent.enter()
+    assert told() == [_child.ANSWER]
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_process_ends_with_its_parent_and_a_little_later_if_it_is_at_its_end(
@@ -88,11 +117,29 @@ def test_a_process_ends_with_its_parent_and_a_little_later_if_it_is_at_its_end(
     for _ in range(2):
         reading, writing = os.pipe()
         os.close(writing)
-        _child._end_with_parent(reading, ending)
+        _child._end_with_parent(reading, ending, done.clear)
         os.close(reading)
         ending.set()
-    _child._end_with_parent(reading, ending)  # a handler has closed it
+    _child._end_with_parent(reading, ending, done.clear)  # a handler has closed it
     assert done == [(0, 9), _child._AFTER_PARENT, (0, 9)]
+
+
+def test_a_process_that_is_asked_when_its_parent_is_gone_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(os, "killpg", lambda *what: done.append(what))
+
+    def ask() -> None:
+        done.append("asked")
+        raise BrokenPipeError
+
+    reading, writing = os.pipe()
+    os.write(writing, b"??")
+    os.close(writing)
+    _child._end_with_parent(reading, threading.Event(), ask)
+    os.close(reading)
+    assert done == ["asked", "asked", (0, 9)]
 
 
 def test_a_folder_that_is_gone_and_a_stream_that_is_closed_are_no_reason_to_fail(

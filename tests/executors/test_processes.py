@@ -617,8 +617,13 @@ async def test_when_one_process_could_not_be_started_the_next_one_may_be(
         return popen(theirs)
 
     monkeypatch.setattr(_process, "_popen", fail_twice)
-    async with with_handlers() as cue:
+    cue = runcue.Cue(max_processes=2)
+    api = cue.service("api")
+    cue.task("who", uses=api, run_in="process")(in_processes.who)
+    async with cue:
+        api.pause()
         first, second = await cue.submit("who"), await cue.submit("who")
+        api.resume()  # both come at once
         with pytest.raises(runcue.WorkerDied, match="No process can be started"):
             await first
         async with asyncio.timeout(20):
