@@ -76,9 +76,13 @@ class SubscriberLine:
 
     Whoever can be asked only where a slot is free steps aside, with those behind it that need the same slots, and lets
     the others pass: here work units of all tasks stand in one line.
+
+    Attributes:
+        is_rest: Whether some of them were asked in an earlier pass, which was replaced before the others could be.
     """
 
     def __init__(self, subscribers: list[Work | dict[Work, None]]) -> None:
+        self.is_rest = False
         self._groups = iter(subscribers)
         self._group: list[Work] = []
         # Those who have stepped aside, by the slots that they lack; and which of these are still to be tried in this
@@ -172,7 +176,8 @@ class RecheckPass:
             something that can.
 
     Attributes:
-        subscribers: Whether those that wait for artifacts are asked as well.
+        line: Those that wait for artifacts and are asked as well, None if there are none.
+        subscribers: Whether these are all of them.
         hits: How many were found that wait no longer.
         complete: Whether all lines are through.
     """
@@ -188,7 +193,9 @@ class RecheckPass:
         full: bool,
     ) -> None:
         self.number = number
-        self.subscribers = bool(lines) and isinstance(lines[-1], SubscriberLine)
+        last = lines[-1] if lines else None
+        self.line = last if isinstance(last, SubscriberLine) else None
+        self.subscribers = self.line is not None and not self.line.is_rest
         self.began_at = began_at
         self.since = since
         self.full = full

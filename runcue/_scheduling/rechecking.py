@@ -214,6 +214,10 @@ class Rechecker:
         due = self._recheck_wanted and (not tasks or now >= self._subscribers_asked_at + rest)
         if core.dependencies.subscribed and (due or not full or self._all_wanted):
             lines.append(SubscriberLine(core.dependencies.all_subscribers()))
+        elif self._stuck and self._pass is not None and self._pass.line is not None:
+            # Those who only lack a slot to be asked: what they were to be asked for is no longer known to anybody.
+            self._pass.line.is_rest = True
+            lines.append(self._pass.line)
         return RecheckPass(self.passes, lines, self._check, core.settlements, now, full=full)
 
     def _learn(self, current: RecheckPass) -> None:
@@ -290,7 +294,7 @@ class Rechecker:
         self.nudges += 1
         self.full_wanted = True
         if self._pass is not None:
-            self._all_wanted |= self._pass.subscribers  # those that it was to ask are asked all the same
+            self._all_wanted |= self._pass.line is not None  # those that it was to ask are asked all the same
             self._pass.full = False
 
     def changed(self) -> None:

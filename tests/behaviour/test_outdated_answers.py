@@ -198,3 +198,43 @@ async def test_who_is_up_to_date_is_skipped_although_slots_are_left_to_one_that_
     assert [handle.work.skipped for handle in fresh] == [True, True]
     assert [handle.work.state.value for handle in stale] == ["pending", "pending"]
     await cue.stop(drain=False)
+
+
+@pytest.mark.rule(4)
+@virtual
+async def test_who_lacks_a_slot_when_a_nudge_asks_all_is_asked_when_it_is_free_whatever_comes_first() -> None:
+    cue, open_, starts = runcue.Cue(), set(), []
+    cue.service("api", concurrent=1)
+
+    @cue.task("slow", uses="api")
+    async def slow(work: runcue.Work) -> None:
+        starts.append(now())
+
+    @cue.task("hold", uses="api")
+    async def hold(work: runcue.Work) -> None:
+        await asyncio.sleep(0.25)
+
+    @cue.task("other")
+    async def other(work: runcue.Work) -> None:
+        await asyncio.sleep(20.0)  # so that nothing is asked for want of anything else to do
+
+    @cue.is_ready(task="slow")
+    async def is_open(work: runcue.Work) -> bool:
+        return Flag("valid").valid() or bool(open_)
+
+    @cue.is_ready(task="other")
+    def is_first(work: runcue.Work) -> bool:
+        return work.params["is_first"]  # the other one is asked again twenty times a second
+
+    async with cue:
+        await cue.submit("slow")
+        for is_first in (True, False):
+            await cue.submit("other", {"is_first": is_first})
+        await asyncio.sleep(10.0)
+        await cue.submit("hold")
+        await asyncio.sleep(0.1)
+        open_.add("it")
+        cue.nudge()
+        await asyncio.sleep(0.5)
+        assert starts == [10.25]
+        await cue.stop(drain=False)
