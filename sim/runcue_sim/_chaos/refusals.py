@@ -106,7 +106,7 @@ class Refusals:
         return f"{work} starts at {now:g} beside {self._first.work}, which goes first and has not passed"
 
     def _passes(self) -> float:
-        """When the one that goes first has run for long enough."""
+        """When the one that goes first has run for long enough, or has run out of time."""
         assert self._first is not None
         limit = self._first.work.timeout
         enough = max(_LONG_ENOUGH * self._took, _AT_LEAST)
@@ -121,7 +121,11 @@ class Refusals:
             self._first = start
 
     def _look(self, now: float) -> None:
-        if self._first is not None and now >= (passes := self._passes()):
+        if self._first is None or now < (passes := self._passes()):
+            return
+        # At the instant at which its time is over it may as well be cancelled, and then it has not passed.
+        limit = self._first.work.timeout
+        if limit is None or passes < self._first.at + limit or now > passes + 2 * ROUNDING:
             self._pass(passes)
 
     def _pass(self, at: float) -> None:
