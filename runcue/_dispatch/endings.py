@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.declared_gate import looking_at
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
-from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
+from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._dispatch.overtime import MAY_START, overtime
 from runcue._dispatch.proof_news import ProofNews
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Alarm, Timers
@@ -25,7 +26,7 @@ from runcue._dispatch.turns import HOLD_BACK, Turns
 from runcue._handlers.outputs import owner_of, prove, rollback, run_of
 from runcue._model.attempts import Again, Attempt, Attempts, Overrun
 from runcue._model.declaration import Declaration
-from runcue._model.errors import HandlerExited, LimitError, WorkTimeout, is_a
+from runcue._model.errors import HandlerExited, LimitError, is_a
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, NOT_DUE, RUNNING, SETTLED
@@ -40,11 +41,7 @@ from runcue._scheduling.retry import latest_start
 from runcue._scheduling.returning import put_back
 from runcue._scheduling.run_queue import RunQueue
 
-__all__ = ["MAY_START", "Endings"]
-
-MAY_START: Final = 60.0
-"""Seconds that a process may take, beside the time-out of a handler, until that is entered; and to be gone once it was
-killed."""
+__all__ = ["Endings"]
 
 
 class Endings:
@@ -327,31 +324,9 @@ class Endings:
         run = run_of(work)
         limit = run._timeout
         overrun = _overrun_of(work)
-        executor = work._task.executor
-        kills = getattr(executor, "kills", False)
         # What is killed is gone within moments, however short the time was that it had.
-        patience = max(limit, MAY_START) if kills else limit
-        error: BaseException
-        if overrun is not None:
-            what = "what runs it" if executor is not None else "it was cancelled, and"
-            error = WorkTimeout(
-                f"{overrun.error} There is no further attempt: {what} has not returned within another {patience:g} s."
-            )
-        elif kills and run._entered_at == NOT_ENTERED:
-            error = WorkTimeout(
-                f"The handler of {work.task!r} was not entered within its timeout of {limit:g} s and {MAY_START:g} s "
-                "more: what was to run it was still being started, or importing what the handler needs. It was killed."
-            )
-        else:
-            if executor is None:
-                place = ""
-            elif kills:
-                place = " What ran it was killed."
-            else:
-                place = " What runs it cannot be interrupted, and its slot stays taken until it returns."
-            error = WorkTimeout(
-                f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
-            )
+        patience = max(limit, MAY_START) if getattr(work._task.executor, "kills", False) else limit
+        error: BaseException = overtime(run, overrun, patience)
         if overrun is None and not self.is_over_for(work):
             # It may have been noticed late.
             work, decision = self._decide(work, error, now, max(limit, self._settlement.ran_for(work, now)))

@@ -23,9 +23,10 @@ from runcue._dispatch.answers import SEND_LESS, Answers
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.closed_loops import is_being_closed
 from runcue._dispatch.commits import commit_before
-from runcue._dispatch.endings import MAY_START, Endings
+from runcue._dispatch.endings import Endings
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._dispatch.overtime import MAY_START
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns

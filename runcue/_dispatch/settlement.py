@@ -19,6 +19,7 @@ from runcue._callbacks.unheard import TELL_AFTER
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._dispatch.overtime import cut_short
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import rollback, run_of
@@ -291,7 +292,7 @@ class Settlement:
             self.settle(work, CANCELLED, now, by, lasted)
         else:
             self.let_handler_know(work)
-            self.withdraw(work, CANCELLED, by)
+            self.withdraw(work, CANCELLED, cut_short(run_of(work), by))
         self._look_at_heir(successor)
 
     def give_up(self, work: Work, error: BaseException) -> None:

@@ -16,7 +16,7 @@ import errno
 import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,8 +102,8 @@ class ShellCommand(Command):
             self._check_quotes(self._templates[0])
         else:
             self._check_script(words)
-        # By the work unit, the id of the process that runs for it.
-        self._running: dict[Work, int] = {}
+        # By the work unit, the id of the process that runs for it, and what gives the end of its stderr so far.
+        self._running: dict[Work, tuple[int, Callable[[], bytes]]] = {}
         self.__signature__ = _signature(self._templates)
 
     def _check_quotes(self, template: Template) -> None:
@@ -145,14 +145,20 @@ class ShellCommand(Command):
                 )
 
     def where(self, work: Any) -> str:
-        pid = self._running.get(work)
-        return "" if pid is None else f"process {pid} of {self!r}"
+        running = self._running.get(work)
+        return "" if running is None else f"process {running[0]} of {self!r}"
+
+    def last_words(self, work: Any) -> str:
+        running = self._running.get(work)
+        return "" if running is None else last_words(_text(running[1]()))
 
     async def __call__(self, work: Work, /, **params: Any) -> str:
         made: dict[int, Path] = {}
         command = self._filled(work, made)
         try:
-            ended = await run_program(command, lambda pid: self._running.__setitem__(work, pid))
+            ended = await run_program(
+                command, lambda pid, errors: self._running.__setitem__(work, (pid, errors))
+            )
         except OSError as error:
             code = _OF_THE_PROGRAM.get(error.errno or 0)
             if code is None:

@@ -99,7 +99,7 @@ class _Pipe:
             self.entrance = -1
 
     def finish(self) -> bytes:
-        """All that was written to it and is kept."""
+        """All that was written to it so far and is kept."""
         left = _MOST_LEFT
         while left > 0 and (number := self._read()):
             left -= number
@@ -111,12 +111,14 @@ class _Pipe:
         os.close(self._exit)
 
 
-async def run_program(command: str | Sequence[str], began: Callable[[int], object]) -> Ended:
+async def run_program(
+    command: str | Sequence[str], began: Callable[[int, Callable[[], bytes]], object]
+) -> Ended:
     """Run a program to its end. Who does not wait for that has ended it, with all that it has started.
 
     Args:
         command: Its words, or text for a shell.
-        began: Called with the id of its process.
+        began: Called with the id of its process, and with what gives the end of what it has written to stderr so far.
 
     Raises:
         OSError: It cannot be started.
@@ -142,7 +144,7 @@ async def run_program(command: str | Sequence[str], began: Callable[[int], objec
         try:
             printed.close_entrance()
             errors.close_entrance()
-            began(process.pid)
+            began(process.pid, errors.finish)
             await _exit_of(process.pid, process)
         except GeneratorExit:  # nothing can be waited for any more
             _kill(process.pid)

@@ -12,6 +12,7 @@ from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.overtime import cut_short
 from runcue._dispatch.timers import Alarm
 from runcue._explain.likeness import grouped
 from runcue._handlers.outputs import owner_of, rollback
@@ -79,7 +80,8 @@ class Cancellation:
                 self._core.dependencies.outlive(owner)
                 now = dispatcher.turns.now()
                 settlement = dispatcher.settlement
-                settlement.settle(owner, CANCELLED, now, BY_STOP, settlement.ran_for(owner, now))
+                by, lasted = cut_short(work, BY_STOP), settlement.ran_for(owner, now)
+                settlement.settle(owner, CANCELLED, now, by, lasted)
             if work._runner is not None:
                 self._cancelled.add(work)
                 work._runner.cancel()

@@ -51,6 +51,10 @@ class Command(ABC):
         """What it does for a work unit at this moment, as what follows "is at"; "" if it does nothing."""
 
     @abstractmethod
+    def last_words(self, work: Any) -> str:
+        """The last that what runs for a work unit has written to stderr, in a line; "" if it is nothing."""
+
+    @abstractmethod
     async def __call__(self, work: Any, /, **params: Any) -> str:
         """Run it for a work unit. Returns what it has printed."""
 

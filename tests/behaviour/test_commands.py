@@ -340,9 +340,66 @@ async def until(true: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
+def noted(began: list[int]) -> Callable[[int, object], None]:
+    return lambda pid, errors: began.append(pid)
+
+
 def pids(number: int) -> list[int]:
     found = [int(word) for word in Path("pids").read_text().split()] if Path("pids").exists() else []
     return found if len(found) == number else []
+
+
+SAYS_SOMETHING = "echo 'it waits for a' lock >&2; touch begun; sleep 60"
+
+
+@each_loop
+@pytest.mark.rule(22)
+def test_one_that_has_timed_out_is_told_with_the_last_that_it_has_written_to_stderr(loop: str) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("waits")(runcue.shell(SAYS_SOMETHING))
+        cue.task("is silent", timeout=0.01)(runcue.shell("sleep 60"))
+        async with cue:
+            # On a machine that is slow it may have said nothing before.
+            for timeout in (0.1, 1, 10):
+                handle = await cue.submit("waits", timeout=timeout)
+                with pytest.raises(runcue.WorkTimeout) as raised:
+                    await handle
+                if "stderr" in str(raised.value):
+                    break
+            assert str(raised.value) == (
+                f"The handler of 'waits' ran for longer than its timeout of {timeout:g} s. "
+                "The last that it has written to stderr: it waits for a lock."
+            )
+            with pytest.raises(runcue.WorkTimeout) as raised:
+                await (await cue.submit("is silent"))
+            assert str(raised.value).endswith("ran for longer than its timeout of 0.01 s.")
+
+    run_on(loop, main)
+
+
+@pytest.mark.parametrize("by", ["cancel", "stop"])
+@each_loop
+@pytest.mark.rule(17)
+def test_one_that_was_cancelled_is_told_so_likewise(loop: str, by: str) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("waits")(runcue.shell(SAYS_SOMETHING))
+        async with cue:
+            handle = await cue.submit("waits")
+            await until(Path("begun").exists)
+            if by == "stop":
+                await cue.stop(timeout=0)
+            else:
+                handle.cancel()
+            with pytest.raises(runcue.WorkCancelled) as raised:
+                await handle
+        said = str(raised.value)
+        assert said.endswith(", when the last that it had written to stderr was 'it waits for a lock'.")
+        assert (" was cancelled by stop(), when" in said) == (by == "stop")
+        assert (f"/{HERE}:" in said) == (by == "cancel")
+
+    run_on(loop, main)
 
 
 # A child in the background, and one that has made a process group of its own.
@@ -403,7 +460,7 @@ def test_who_is_cancelled_while_it_is_being_started_leaves_nothing_either(loop: 
     async def main() -> None:
         for turns in range(5):
             began: list[int] = []
-            running = asyncio.ensure_future(programs.run_program("sleep 60", began.append))
+            running = asyncio.ensure_future(programs.run_program("sleep 60", noted(began)))
             for _ in range(turns):
                 await asyncio.sleep(0)
             running.cancel()
@@ -430,8 +487,8 @@ def test_where_the_system_tells_nobody_of_ends_a_thread_waits(
     monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
 
     async def main() -> None:
-        assert (await programs.run_program(["echo", "a"], id)).printed == b"a\n"
-        running = asyncio.ensure_future(programs.run_program("sleep 60 & timeout 60 sleep 60", began.append))
+        assert (await programs.run_program(["echo", "a"], noted([]))).printed == b"a\n"
+        running = asyncio.ensure_future(programs.run_program("sleep 60 & timeout 60 sleep 60", noted(began)))
         await until(lambda: began)
         await asyncio.sleep(0)
         running.cancel()
@@ -446,7 +503,7 @@ def test_where_the_system_tells_nobody_of_ends_a_thread_waits(
 def test_who_is_closed_in_the_middle_has_ended_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         began: list[int] = []
-        steps = programs.run_program("sleep 60", began.append)
+        steps = programs.run_program("sleep 60", noted(began))
         steps.send(None)
         assert is_alive(began[0])
         steps.close()
