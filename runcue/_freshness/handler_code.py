@@ -90,6 +90,10 @@ class _Reader:
         self._known[id(call)] = call, name
         if isinstance(call, Command):
             self._note(f"the text of {name}", "text", call.text)
+            if call.cwd is not None:
+                self._note(f"the folder of {name}", "cwd", call.cwd)
+            if call.env:
+                self._note(f"the variables of {name}", "env", call.env)
         elif isinstance(call, partial):
             for number, value in enumerate(call.args):
                 self._note(f"argument {number} of {name}", f"args[{number}]", value)

@@ -16,7 +16,7 @@ import errno
 import inspect
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +41,9 @@ _SHELLS: Final = ("sh", "ash", "bash", "dash", "ksh", "zsh")
 _READS_NEXT: Final = re.compile("-[A-Za-z]*c")
 """The option of shells that has them read the next word as commands, also together with others: "-euc"."""
 
+_VALUE: Final = re.compile(r"(?<!\$)\{(inputs|outputs|params|work)\b[^{}]*\}")
+"""What is put in as a value where values are."""
+
 _NOT_FOUND: Final = 127
 _NOT_RUN: Final = 126
 """What shells say of a program that is not there, and of one that is there and cannot be run."""
@@ -59,7 +62,12 @@ _OF_THE_PROGRAM: Final = {
 
 
 @says_what_it_takes
-def shell(command: str | Sequence[str | os.PathLike[str]]) -> ShellCommand:
+def shell(
+    command: str | Sequence[str | os.PathLike[str]],
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> ShellCommand:
     """Make a handler of a command.
 
     What it prints to stdout is the result, as text; its standard input is empty. It runs in a session of its own, out
@@ -76,25 +84,33 @@ def shell(command: str | Sequence[str | os.PathLike[str]]) -> ShellCommand:
 
     Args:
         command: Text for a shell (`/bin/sh`), or the words of a command that needs none.
+        cwd: The folder that it runs in, by default that of your program. Inputs and outputs stay the same files.
+        env: Environment variables for it, beside those of your program and before them.
 
     Raises:
-        ConfigurationError: It names what no work unit has, or a value stands in quotes.
+        ConfigurationError: It names what no work unit has, or a value stands in quotes; `cwd` is no path, or `env` no
+            mapping of texts.
 
     Example:
         cue.task("shrink", inputs=lambda path: path, outputs=lambda path: f"{path}.png")(
             runcue.shell("convert {inputs[0]} -resize {params[width]} {outputs[0]}")
         )
     """
-    return ShellCommand(command)
+    return ShellCommand(command, cwd, env)
 
 
 class ShellCommand(Command):
     """A handler that runs a command; `runcue.shell` makes it."""
 
-    def __init__(self, command: str | Sequence[str | os.PathLike[str]]) -> None:
+    def __init__(
+        self,
+        command: str | Sequence[str | os.PathLike[str]],
+        cwd: str | os.PathLike[str] | None,
+        env: Mapping[str, str] | None,
+    ) -> None:
         self._in_shell = isinstance(command, str)
         words = (command,) if isinstance(command, str) else _checked_words(command)
-        super().__init__(command if isinstance(command, str) else words)
+        super().__init__(command if isinstance(command, str) else words, _checked_cwd(cwd), _checked_env(env))
         if not any(word.strip() for word in words):
             raise ConfigurationError(f"{self!r} is an empty command.")
         self._templates = [Template(word, repr(self), in_shell=self._in_shell) for word in words]
@@ -157,13 +173,19 @@ class ShellCommand(Command):
         command = self._filled(work, made)
         try:
             ended = await run_program(
-                command, lambda pid, errors: self._running.__setitem__(work, (pid, errors))
+                command,
+                lambda pid, errors: self._running.__setitem__(work, (pid, errors)),
+                cwd=self.cwd,
+                env={**os.environ, **self.env} if self.env else None,
             )
         except OSError as error:
             code = _OF_THE_PROGRAM.get(error.errno or 0)
             if code is None:
                 raise  # it is nothing of the program's: no more processes can be started, say
-            why = _why_not_started(command, error, code)
+            if self.cwd is not None and error.filename == self.cwd:
+                code, why = _NOT_RUN, f"it is to run in {words_of(self.cwd)}: {error.strerror}"
+            else:
+                why = _why_not_started(command, error, code)
             raise CommandFailed(code, why, self.text) from error
         finally:
             self._running.pop(work, None)
@@ -244,6 +266,58 @@ def _checked_words(command: object) -> tuple[str, ...]:
     )
 
 
+def _checked_cwd(given: object) -> str | None:
+    """The folder for a command.
+
+    Raises:
+        ConfigurationError: It is no path.
+    """
+    if given is None:
+        return None
+    path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ConfigurationError(f"cwd of a command is the path of a folder, not {words_of(given)}.")
+    _check_plain(path, "cwd of a command")
+    return path
+
+
+def _checked_env(given: object) -> dict[str, str]:
+    """Environment variables for a command.
+
+    Raises:
+        ConfigurationError: They are none.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f'env of a command is a mapping of texts, such as {{"LANG": "C"}}, not {words_of(given)}.'
+        )
+    variables = {}
+    for name, value in given.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise ConfigurationError(
+                f"env of a command has {words_of(name)}, which is no name of a variable."
+            )
+        if not isinstance(value, str) or "\0" in value:
+            raise ConfigurationError(
+                f"env of a command has {words_of(name)}: its value must be text, not {words_of(value)}."
+            )
+        _check_plain(value, f"env of a command: {words_of(name)}")
+        variables[str.__str__(name)] = str.__str__(value)
+    return variables
+
+
+def _check_plain(text: str, what: str) -> None:
+    """Check that nobody means values to be put in.
+
+    Raises:
+        ConfigurationError: Somebody seems to.
+    """
+    if found := _VALUE.search(text):
+        raise ConfigurationError(f"{what} has {found[0]}, but values are put in the command alone.")
+
+
 def _signature(templates: list[Template]) -> inspect.Signature:
     """What it takes: who leaves a param out that it names is told so by submit()."""
     named = dict.fromkeys(name for template in templates for name in template.params)
@@ -262,7 +336,7 @@ def _signature(templates: list[Template]) -> inspect.Signature:
 def _as_path(artifact: Any) -> Any:
     """An artifact as the path that a command takes for it, or as it is if it has none."""
     if isinstance(artifact, Artifact) and isinstance(artifact, os.PathLike):
-        return Path(os.fspath(artifact))
+        return Path(os.fspath(artifact)).absolute()
     return artifact
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from subprocess import DEVNULL, Popen, TimeoutExpired
@@ -112,13 +112,19 @@ class _Pipe:
 
 
 async def run_program(
-    command: str | Sequence[str], began: Callable[[int, Callable[[], bytes]], object]
+    command: str | Sequence[str],
+    began: Callable[[int, Callable[[], bytes]], object],
+    *,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run a program to its end. Who does not wait for that has ended it, with all that it has started.
 
     Args:
         command: Its words, or text for a shell.
         began: Called with the id of its process, and with what gives the end of what it has written to stderr so far.
+        cwd: The folder that it runs in; None: that of this process.
+        env: Its environment variables; None: those of this process.
 
     Raises:
         OSError: It cannot be started.
@@ -137,6 +143,8 @@ async def run_program(
             stdin=DEVNULL,
             stdout=printed.entrance,
             stderr=errors.entrance,
+            cwd=cwd,
+            env=env,
             start_new_session=True,
         )
         watch(process.pid)

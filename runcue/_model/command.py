@@ -8,6 +8,7 @@ Must not know: shells, processes, how values get into a command.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from runcue._model.callables import caller
@@ -21,13 +22,15 @@ class Command(ABC):
 
     Args:
         text: The command as its user wrote it: text for a shell, or its words.
+        cwd: The folder that it runs in; None: that of the program.
+        env: What is added to the environment variables of the program.
 
     Attributes:
-        text: Likewise.
+        text, cwd, env: Likewise.
     """
 
-    def __init__(self, text: str | tuple[str, ...]) -> None:
-        self.text = text
+    def __init__(self, text: str | tuple[str, ...], cwd: str | None, env: Mapping[str, str]) -> None:
+        self.text, self.cwd, self.env = text, cwd, env
         if (place := caller()) is not None:
             # Where it was written is where it is defined: that stands in texts about it, as of any function.
             code, line = place
@@ -60,7 +63,13 @@ class Command(ABC):
 
     def is_again(self, other: Any) -> bool:
         """Whether another one is the same, written anew."""
-        return isinstance(other, Command) and self.text == other.text
+        return isinstance(other, Command) and self._all == other._all
+
+    @property
+    def _all(self) -> tuple[object, ...]:
+        return self.text, self.cwd, self.env
 
     def __repr__(self) -> str:
-        return f"shell({words_of(self.text if isinstance(self.text, str) else list(self.text))})"
+        # Of the variables nothing: a password may be among them.
+        cwd = "" if self.cwd is None else f", cwd={words_of(self.cwd)}"
+        return f"shell({words_of(self.text if isinstance(self.text, str) else list(self.text))}{cwd})"

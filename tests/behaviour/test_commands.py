@@ -349,6 +349,126 @@ def pids(number: int) -> list[int]:
     return found if len(found) == number else []
 
 
+def test_one_with_a_folder_runs_there_and_is_given_the_same_files() -> None:
+    Path("there").mkdir()
+    Path("in").write_text("of here\n")
+    Path("there/in").write_text("of there\n")
+    copy = "cat {inputs[0]} {params[path]} > {outputs[0]}; pwd"
+    ends = []
+    for number, command in enumerate(
+        (copy, ["sh", "-c", 'cat "$1" in > "$2"; pwd', "sh", "{inputs[0]}", "{outputs[0]}"])
+    ):
+
+        async def main(command: Any = command, made: str = f"out {number}") -> str:
+            cue = runcue.Cue()
+            copying = runcue.shell(command, cwd=Path("there"))
+            cue.task("copy", inputs="in", outputs=made)(copying)
+            async with cue:
+                return str(await (await cue.submit("copy", params={"path": "in"})))
+
+        ends.append(run(main))
+    assert ends == [f"{Path('there').resolve()}\n"] * 2
+    assert [Path(f"out {number}").read_text() for number in (0, 1)] == ["of here\nof there\n"] * 2
+    assert names("there") == ["in"]
+
+
+def test_one_with_variables_has_them_before_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"OWN": "its own", "BOTH": "of the command"}
+    command = runcue.shell("echo $OWN, $BOTH, $PROGRAM", env=given)
+    given.clear()
+    monkeypatch.setenv("BOTH", "of the program")
+    monkeypatch.setenv("PROGRAM", "of the program as well")
+
+    async def main() -> Any:
+        cue = runcue.Cue()
+        cue.task("say")(command)
+        async with cue:
+            return await (await cue.submit("say"))
+
+    assert run(main) == "its own, of the command, of the program as well\n"
+    assert "OWN" not in os.environ
+
+
+def test_a_folder_that_is_not_there_is_told_as_the_fault_that_it_is() -> None:
+    Path("file").touch()
+
+    async def main() -> list[str]:
+        cue = runcue.Cue()
+        cue.task("nowhere")(runcue.shell("true", cwd="no such/folder"))
+        cue.task("a file")(runcue.shell(["true"], cwd="file"))
+        cue.task("no program")(runcue.shell(["./no-such-program"], cwd="."))
+        async with cue:
+            handles = [await cue.submit(name) for name in ("nowhere", "a file", "no program")]
+            return [str((await handle.wait()).error) for handle in handles]
+
+    nowhere, a_file, no_program = run(main)
+    assert nowhere.endswith(
+        "The command 'true' ended with exit code 126 (it cannot be run): "
+        "it is to run in 'no such/folder': No such file or directory"
+    )
+    assert a_file.endswith("it is to run in 'file': Not a directory")
+    assert no_program.endswith("there is no program './no-such-program'")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cwd": 7}, "cwd of a command is the path of a folder, not 7."),
+        ({"cwd": ""}, "cwd of a command is the path of a folder, not ''."),
+        ({"cwd": b"there"}, "cwd of a command is the path of a folder, not b'there'."),
+        (
+            {"cwd": "{params[folder]}"},
+            "cwd of a command has {params[folder]}, but values are put in the command alone.",
+        ),
+        (
+            {"env": ["LANG=C"]},
+            'env of a command is a mapping of texts, such as {"LANG": "C"}, not [\'LANG=C\'].',
+        ),
+        ({"env": {"N": 4}}, "env of a command has 'N': its value must be text, not 4."),
+        ({"env": {"N": None}}, "env of a command has 'N': its value must be text, not None."),
+        ({"env": {"A=B": "c"}}, "env of a command has 'A=B', which is no name of a variable."),
+        ({"env": {4: "c"}}, "env of a command has 4, which is no name of a variable."),
+        (
+            {"env": {"TITLE": "of {work.id}"}},
+            "env of a command: 'TITLE' has {work.id}, but values are put in the command alone.",
+        ),
+    ],
+)
+def test_a_folder_and_variables_that_cannot_be_are_told_in_their_line(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(runcue.ConfigurationError) as raised:
+        runcue.shell("true", **options)
+    assert str(raised.value) == said
+
+
+def test_a_command_is_another_one_in_another_folder_and_with_other_variables() -> None:
+    assert repr(runcue.shell("true", cwd="there", env={"PASSWORD": "x"})) == "shell('true', cwd='there')"
+    cue = runcue.Cue()
+    cue.task("it")(runcue.shell("true", cwd="there", env={"A": "${work}"}))
+    cue.task("it")(runcue.shell("true", cwd="there", env={"A": "${work}"}))
+    for options in ({"cwd": "here", "env": {"A": "b"}}, {"cwd": "there"}):
+        with pytest.raises(runcue.ConfigurationError, match="'it'"):
+            cue.task("it")(runcue.shell("true", **options))
+
+
+def test_what_it_made_in_another_folder_or_with_other_variables_is_out_of_date() -> None:
+    ran = []
+    for options in ({}, {}, {"cwd": "there"}, {"env": {"A": "b"}}, {"env": {"A": "b"}}):
+        Path("there").mkdir(exist_ok=True)
+
+        async def main(options: Any = options) -> str:
+            cue = runcue.Cue()
+            making = runcue.shell("echo made > {outputs[0]}", **options)
+            cue.task("make", outputs="out", fresh=runcue.digest(code=True))(making)
+            async with cue:
+                await cue.submit("make")
+                return str(await cue.drain()).partition(" in ")[0]
+
+        ran.append(run(main))
+    assert ran == ["1 completed", "1 skipped", "1 completed", "1 completed", "1 skipped"]
+
+
 SAYS_SOMETHING = "echo 'it waits for a' lock >&2; touch begun; sleep 60"
 
 
