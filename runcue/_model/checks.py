@@ -15,7 +15,7 @@ from functools import partial, wraps
 from typing import Any, Final, NoReturn, TypeVar
 
 from runcue._model.errors import ConfigurationError
-from runcue._model.signature import method_hint, signature_of
+from runcue._model.signature import method_hint, plainly_takes, signature_of
 from runcue._model.texts import describe, shortened, words_of
 
 __all__ = [
@@ -321,6 +321,8 @@ def check_callback(
     Raises:
         ConfigurationError: It is not callable, takes something else, or is a generator function.
     """
+    if takes is not None and plainly_takes(call, len(takes)):
+        return
     if not callable(call):
         raise ConfigurationError(f"{what} must be callable, not {words_of(call)}.")
     if not may_yield and is_generator(call):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dis
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
-from functools import partial
+from functools import lru_cache, partial
 from inspect import CO_GENERATOR
 from types import (
     AsyncGeneratorType,
@@ -94,6 +94,12 @@ def never_returns(call: Callable[..., Any]) -> bool:
     code = getattr(inmost, "__code__", None)
     if type(code) is not CodeType or code.co_name == "<lambda>" or code.co_flags & CO_GENERATOR:
         return False
+    return _gives_nothing(code)
+
+
+@lru_cache(maxsize=128)
+def _gives_nothing(code: CodeType) -> bool:
+    """Whether all ends of a function give None. Asked once for functions that are made again and again."""
     steps = [
         step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "NOP", "EXTENDED_ARG")
     ]
