@@ -26,7 +26,7 @@ from runcue._model.rate import duration_or_none
 from runcue._model.task import Task
 from runcue._model.texts import words_of
 from runcue._model.work import Work
-from runcue._planning.facts import cost_of, holds_of, keys_of, not_before, spent_by
+from runcue._planning.facts import Place, cost_of, holds_of, keys_of, not_before, places_of, spent_by
 from runcue._scheduling.core import Core
 from runcue.testing import FakeExecutor
 
@@ -36,11 +36,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Overlay",
+    "Place",
     "StandIn",
     "cost_of",
     "holds_of",
     "keys_of",
     "not_before",
+    "places_of",
     "rehearse",
     "set_limits",
     "spent_by",

@@ -119,6 +119,10 @@ class HandOff:
 
     def stand_in(self, executor: Executor) -> None:
         """Have this one run everything, instead of all others: nothing is done, it is only pretended."""
+        for other in self._executors.values():
+            # Nobody will find out how many workers it has.
+            if not getattr(other, "is_known", True) and (heard := getattr(other, "heard", None)) is not None:
+                heard(None)
         self._stand_in = executor
         self._executors = {id(executor): executor}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runcue._limits.budget import charge_of
 from runcue._limits.pause import Pause
@@ -20,7 +20,46 @@ from runcue._registration.keys import service_of_key
 if TYPE_CHECKING:
     from runcue._model.amounts import Amount
 
-__all__ = ["cost_of", "holds_of", "keys_of", "not_before", "spent_by"]
+__all__ = ["Place", "cost_of", "holds_of", "keys_of", "not_before", "places_of", "spent_by"]
+
+
+class Place(NamedTuple):
+    """Where handlers run that do not run in the event loop, and that bounds how many of them run at once.
+
+    Attributes:
+        name: "threads" or "processes", those of the cue's own; "dask"; else the class of a pool, or "pool".
+        slots: How many of them run there at once.
+        is_known: Whether it is known how many workers it has. Of a pool that a function makes, and of a cluster, it is
+            not before somebody works there: until then they count as `Cue(max_threads=)`.
+    """
+
+    name: str
+    slots: int
+    is_known: bool
+
+
+# In tracebacks, in pickles and in documentation it is named as users import it.
+Place.__module__ = "runcue.rehearsal"
+
+
+@says_what_it_takes
+def places_of(cue: Any) -> Mapping[str, Place]:
+    """Where the handlers of tasks run, by the name of the task, as far as they are bounded by that.
+
+    Threads bound those that no service has slots for, and so it is with commands, which are among the processes of the
+    cue; processes and pools bound all that run there. Those that have the same object share its slots.
+
+    Args:
+        cue: The `runcue.Cue`.
+    """
+    places: dict[int, Place] = {}
+    found = {}
+    for task in cue.tasks():
+        slots = cue._core.run_queues.place_of(task.run_queue, cue._core.services)
+        if slots is not None:
+            is_known = getattr(task.executor, "is_known", True)
+            found[task.name] = places.setdefault(id(slots), Place(slots.name, slots.concurrent, is_known))
+    return found
 
 
 @says_what_it_takes

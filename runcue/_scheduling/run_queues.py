@@ -104,6 +104,19 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         for one in (run_queue, *former):
             one.look_at_limits()
 
+    def place_of(self, run_queue: RunQueue, services: Mapping[str, Service]) -> Service | None:
+        """The slots that bound a run queue because of where its handlers run; None if nothing does.
+
+        Args:
+            run_queue: The run queue.
+            services: Those that are registered.
+        """
+        slots = self._slots.get(run_queue)
+        if slots is None:
+            return next((one for one in run_queue.services if services.get(one.name) is not one), None)
+        own = (service for service in run_queue.services if service is not slots)
+        return None if any(service.concurrent != UNBOUNDED for service in own) else slots
+
     def are_paused(self) -> bool:
         """Whether some work units wait until somebody lets a service go on that is paused by hand."""
         return any(run_queue.is_paused() for run_queue in self.values())

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 import runcue
 from runcue import File, Flag
-from runcue.rehearsal import Overlay, rehearse, set_limits
+from runcue.rehearsal import Overlay, Place, places_of, rehearse, set_limits
 from runcue.testing import Recorder, run
 
 
@@ -130,6 +131,46 @@ def test_plain_handlers_take_turns_where_threads_are_few() -> None:
         return asyncio.get_running_loop().time()
 
     assert run(main) == 3.0
+
+
+def test_it_is_told_where_handlers_run_and_how_many_at_once() -> None:
+    pytest.importorskip("distributed")
+    cue = runcue.Cue(max_threads=5, max_processes=2)
+    slots, rate = cue.service("slots", concurrent=9), cue.service("rate", rate="9/min")
+
+    def plain(work: runcue.Work) -> None:
+        raise AssertionError
+
+    async def waiting(work: runcue.Work) -> None:
+        raise AssertionError
+
+    pool = ThreadPoolExecutor(3)
+    cue.task("thread")(plain)
+    cue.task("thread with a rate", uses=rate)(plain)
+    cue.task("thread with slots", uses=slots)(plain)
+    cue.task("pool", run_in=pool, uses=slots)(plain)
+    cue.task("same pool", run_in=pool)(plain)
+    cue.task("made", run_in=lambda: ThreadPoolExecutor(3))(plain)
+    cue.task("dask", run_in=runcue.executors.dask("tcp://127.0.0.1:9"))(rehearse)
+    cue.task("command")(runcue.shell("true"))
+    cue.task("command with slots", uses=slots)(runcue.shell("true"))
+    cue.task("loop", run_in="loop")(plain)
+    cue.task("async")(waiting)
+    rehearse(cue, lambda work: 1.0)
+    places = places_of(cue)
+    assert dict(places) == {
+        "thread": Place("threads", 5, True),
+        "thread with a rate": Place("threads", 5, True),
+        "pool": Place("ThreadPoolExecutor", 3, True),
+        "same pool": Place("ThreadPoolExecutor", 3, True),
+        "made": Place("pool", 5, False),
+        "dask": Place("dask", 5, False),
+        "command": Place("processes", 2, True),
+    }
+    assert places["thread"] is places["thread with a rate"]
+    assert places["pool"] is places["same pool"]
+    set_limits(cue, {"slots": {"concurrent": None}})
+    assert places_of(cue)["thread with slots"] == places["thread"]
 
 
 def test_a_timeout_strikes_what_the_model_lets_run_too_long() -> None:

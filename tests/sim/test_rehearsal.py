@@ -137,6 +137,91 @@ def test_threads_bind_where_nothing_else_limits_plain_handlers(sim: Any) -> None
     assert "max_threads=3" in text
 
 
+@pytest.mark.parametrize(
+    ("task", "name", "said", "seconds"),
+    [
+        ('run_in="process"', "(processes)", "the processes of the cue (max_processes=2)", 10.0),
+        # Processes bound what services have slots for, too.
+        ('run_in="process", uses="api"', "(processes)", "the processes of the cue (max_processes=2)", 10.0),
+        (
+            "run_in=ThreadPoolExecutor(4)",
+            "(ThreadPoolExecutor)",
+            "the workers of ThreadPoolExecutor (4)",
+            5.0,
+        ),
+        (
+            "run_in=lambda: ThreadPoolExecutor(4)",
+            "(pool)",
+            "the workers of pool (it is not known how many: max_threads=3)",
+            7.0,
+        ),
+    ],
+)
+def test_where_handlers_run_binds_by_as_many_as_there_are(
+    sim: Any, task: str, name: str, said: str, seconds: float
+) -> None:
+    services = 'from concurrent.futures import ThreadPoolExecutor\ncue.service("api", concurrent=10)'
+    told = (
+        program(services, task)
+        .replace("async def t", "def t")
+        .replace("threads=3", "threads=3, max_processes=2")
+    )
+    facts, text = sim(told, "--latency", "1s")
+    assert binds(facts) == ("slots", name)
+    assert facts["makespan"] == seconds
+    assert facts["binds"][0]["words"] == said
+    assert {one["name"]: one["completed"] for one in facts["services"]}[name] == 20
+    assert f"slots of {name}" in " ".join(text.split())
+
+
+def test_commands_are_among_the_processes_where_no_service_has_slots_for_them(sim: Any) -> None:
+    told = """
+cue = runcue.Cue(max_processes=2)
+cue.service("api", concurrent=10)
+cue.task("alone")(runcue.shell("true"))
+cue.task("served", uses="api")(runcue.shell("true"))
+
+@cue.task(run_in="process")
+def beside(): ...
+
+async def submit():
+    for task in ["alone"] * 6 + ["served"] * 9 + ["beside"] * 2:
+        await cue.submit(task)
+"""
+    facts, text = sim(told, "--latency", "1s")
+    assert facts["makespan"] == 4.0
+    accounts = {one["name"]: (one["completed"], one["concurrent"]) for one in facts["services"]}
+    assert accounts == {"api": (9, 10), "(processes)": (8, 2)}
+    # It was written beside the submitter, which is none of its business.
+    assert "seems to submit" not in text
+
+
+def test_pools_of_one_class_are_two_places_and_one_that_two_tasks_have_is_one(sim: Any) -> None:
+    told = """
+from concurrent.futures import ThreadPoolExecutor
+
+cue = runcue.Cue()
+few, many = ThreadPoolExecutor(1), ThreadPoolExecutor(4)
+
+@cue.task(run_in=few)
+def one(): ...
+
+@cue.task(run_in=few)
+def other(): ...
+
+@cue.task(run_in=many)
+def third(): ...
+
+async def submit():
+    for task in ["one", "other", "third"] * 4:
+        await cue.submit(task)
+"""
+    facts, _ = sim(told, "--latency", "1s")
+    assert facts["makespan"] == 8.0
+    accounts = {one["name"]: (one["completed"], one["concurrent"]) for one in facts["services"]}
+    assert accounts == {"(ThreadPoolExecutor)": (8, 1), "(ThreadPoolExecutor 2)": (4, 4)}
+
+
 def test_a_slot_is_used_while_an_async_gate_is_asked(sim: Any) -> None:
     gate = """
 @cue.is_ready

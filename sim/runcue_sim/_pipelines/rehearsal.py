@@ -9,6 +9,7 @@ Must not know: how programs are imported, how reads of the disk are noticed.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -172,7 +173,8 @@ def _notes_on_model(options: ModelOptions, tasks: list[str], model: Model) -> It
 def _notes_on_callers(callers: Iterable[tuple[str, Callable[..., Any]]]) -> Iterator[str]:
     """Handlers and listeners that seem to submit work units: they are not called, so these work units are missing."""
     for who, call in callers:
-        code = getattr(call, "__code__", None)
+        # The code of a command is that of the line in which it was written.
+        code = getattr(call, "__code__", None) if inspect.isroutine(call) else None
         if isinstance(code, CodeType) and not _SUBMITS.isdisjoint(_names_in(code)):
             yield (
                 f"{who} ({place(call)}) seems to submit work units; a rehearsal does not call it, so submit those "

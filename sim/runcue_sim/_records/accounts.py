@@ -23,9 +23,6 @@ import runcue
 from runcue_sim._records.budget_account import Amount, BudgetAccount, Span
 from runcue_sim._records.holds import REFUSED, Holds, Look
 
-THREADS: Final = "(threads)"
-"""The threads of a cue, as a service."""
-
 _ONE: Final = 1.0 - 1e-9
 """Enough of a token, after some rounding."""
 

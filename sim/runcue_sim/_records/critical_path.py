@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from runcue_sim._records.accounts import THREADS, Record
+from runcue_sim._records.accounts import Record
 from runcue_sim._records.holds import WORDS
 from runcue_sim._records.ledger import Ledger
 
@@ -40,8 +40,8 @@ class Stretch(NamedTuple):
                 return f"the budget of {name} ({service.budget_text(counted)})"
         if self.kind == "rate" and service is not None:
             return f"the rate of {self.name} ({service.rate_text})"
-        if self.name == THREADS:
-            return f"the threads of the cue (max_threads={service.concurrent if service else '?'})"
+        if (place := ledger.places.get(self.name)) is not None:
+            return place
         if self.kind == "slots" and service is not None:
             return f"the slots of {self.name} ({service.slots_text})"
         if self.kind in WORDS:

@@ -14,8 +14,8 @@ from operator import attrgetter
 from typing import Final
 
 import runcue
-from runcue.rehearsal import cost_of, holds_of, keys_of, not_before
-from runcue_sim._records.accounts import THREADS, Record, ServiceAccount, TaskAccount, Waited
+from runcue.rehearsal import Place, cost_of, holds_of, keys_of, not_before, places_of
+from runcue_sim._records.accounts import Record, ServiceAccount, TaskAccount, Waited
 from runcue_sim._records.budget_account import Amount
 from runcue_sim._records.event_log import Trace
 from runcue_sim._text.figures import plain, seconds_in_words, shortened
@@ -23,6 +23,9 @@ from runcue_sim._text.figures import plain, seconds_in_words, shortened
 _NO_KEY: Final = object()
 _NOT_AT_ALL: Final = Waited()
 _seconds: Final = attrgetter("seconds")
+
+_OPTIONS: Final = {"threads": "max_threads", "processes": "max_processes"}
+"""What bounds those of a cue's own."""
 
 _SAME_INSTANT: Final = 0.005
 """On a real clock the end of one work and the start of the next are this near, at the most."""
@@ -43,7 +46,8 @@ class Ledger:
         retries: How many attempts were not the last of their work unit.
         failed_on_purpose: How many of the failed ones were asked for, or could not run because of those.
         excused: The ids of work units whose failure is the consequence of one that was asked for.
-        services: By name.
+        services: By name. Where handlers run has an account among them if that bounds how many do, such as "(threads)".
+        places: Each of these in words, by its name.
         tasks: By name.
         records: Of all work units, in the order of submission.
         began: When the first work was submitted.
@@ -68,7 +72,18 @@ class Ledger:
             status.name: ServiceAccount(status, holds_of(cue, status.name)) for status in cue.services()
         }
         self.tasks = {task.name: TaskAccount(task.name) for task in cue.tasks()}
-        self._uses = {task.name: self._used_by(task, cue.max_threads) for task in cue.tasks()}
+        self.places: dict[str, str] = {}
+        # What runs in one place shares its account.
+        shared: dict[int, ServiceAccount] = {}
+        self._uses: dict[str, tuple[ServiceAccount, ...]] = {}
+        places = places_of(cue)
+        for task in cue.tasks():
+            uses = [self.services[name] for name in task.services]
+            if (place := places.get(task.name)) is not None:
+                if id(place) not in shared:
+                    shared[id(place)] = self._open(place)
+                uses.append(shared[id(place)])
+            self._uses[task.name] = tuple(uses)
         self._all = tuple(self.services.values())
         self._time: Callable[[], float] = float  # the loop's, as soon as there is one
         self.records: list[Record] = []
@@ -89,13 +104,22 @@ class Ledger:
         self.open = True
         cue.observe(_Bookkeeper(self))
 
-    def _used_by(self, task: runcue.Task, max_threads: int) -> tuple[ServiceAccount, ...]:
-        uses = [self.services[name] for name in task.services]
-        if not task.is_async and all(service.concurrent is None for service in uses):
-            # Plain handlers that no service limits share the threads of their cue.
-            status = runcue.ServiceStatus(THREADS, max_threads, 0, None, None, None, None, None, None, None)
-            uses.append(self.services.setdefault(THREADS, ServiceAccount(status)))
-        return tuple(uses)
+    def _open(self, place: Place) -> ServiceAccount:
+        """Open the account of a place where handlers run."""
+        name, number = place.name, 1
+        while f"({name})" in self.services:
+            number += 1
+            name = f"{place.name} {number}"
+        if option := _OPTIONS.get(place.name):
+            words = f"the {name} of the cue ({option}={place.slots})"
+        elif place.is_known:
+            words = f"the workers of {name} ({place.slots})"
+        else:
+            words = f"the workers of {name} (it is not known how many: max_threads={place.slots})"
+        self.places[f"({name})"] = words
+        status = runcue.ServiceStatus(f"({name})", place.slots, 0, None, None, None, None, None, None, None)
+        account = self.services[f"({name})"] = ServiceAccount(status)
+        return account
 
     @property
     def moves(self) -> int:
