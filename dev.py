@@ -236,8 +236,9 @@ def processes(arguments: list[str]) -> list[str]:
     cores = len(usable(0)) if usable else os.cpu_count() or 1
     if cores == 1 or not {"-s", "--capture=no", "--pdb", "--trace", "no:xdist"}.isdisjoint(arguments):
         return []
-    # Whoever is done takes over tests from the others: the slowest ones stand together in a few files.
-    return ["--numprocesses={}".format(cores), "--dist=worksteal"]
+    # One more for every two, since many a test waits: for another process, for a signal, for real time to pass. Whoever
+    # is done takes over tests from the others: the slowest ones stand together in a few files.
+    return ["--numprocesses={}".format(cores + cores // 2), "--dist=worksteal"]
 
 
 def test(arguments: list[str]) -> int:

@@ -621,13 +621,12 @@ async def test_who_calls_what_keeps_the_loop_is_not_told_of_beside_it(
 def test_who_is_slow_among_busy_threads_is_told_that_a_part_may_be_theirs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    stop = threading.Event()
-
-    def spins() -> None:
+    def spins(stop: threading.Event) -> None:
         while not stop.is_set():
             sum(range(1000))
 
     async def main() -> None:
+        stop = threading.Event()
         async with runcue.Cue() as cue:
 
             @cue.task("t")
@@ -637,7 +636,7 @@ def test_who_is_slow_among_busy_threads_is_told_that_a_part_may_be_theirs(
             def slow(work: runcue.Work, result: None, duration: float) -> None:
                 time.sleep(0.6)
 
-            threads = [threading.Thread(target=spins, daemon=True) for _ in range(3)]
+            threads = [threading.Thread(target=spins, args=(stop,), daemon=True) for _ in range(3)]
             for thread in threads:
                 thread.start()
             try:
@@ -647,9 +646,14 @@ def test_who_is_slow_among_busy_threads_is_told_that_a_part_may_be_theirs(
             for thread in threads:
                 thread.join()
 
-    run_on("asyncio", main)
-    [line] = said(caplog, "slow")
-    assert "Other threads of this process" in line
+    # Where other processes leave these threads no time at the very moment of the look, nothing is seen of them.
+    for _ in range(10):
+        caplog.clear()
+        run_on("asyncio", main)
+        [line] = said(caplog, "slow")
+        if "Other threads of this process" in line:
+            return
+    pytest.fail(f"ten times nothing was said of other threads, at last: {line}")
 
 
 def slow(seconds: float = 1.0) -> None:

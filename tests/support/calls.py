@@ -11,11 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["calls_in", "without_collector"]
+__all__ = ["calls_in", "counted_calls", "without_collector"]
 
 
 def calls_in(action: Callable[[], object]) -> int:
     """The number of calls, of functions written in C as well, that an action takes in this thread."""
+    with counted_calls() as calls:
+        action()
+    return calls()
+
+
+@contextmanager
+def counted_calls() -> Iterator[Callable[[], int]]:
+    """Counts those of a block, which may await; yields what tells how many there have been."""
     calls = 0
 
     def count(frame: FrameType, event: str, argument: object) -> None:
@@ -26,10 +34,9 @@ def calls_in(action: Callable[[], object]) -> int:
     with without_collector():
         sys.setprofile(count)
         try:
-            action()
+            yield lambda: calls
         finally:
             sys.setprofile(before)
-    return calls
 
 
 @contextmanager

@@ -143,8 +143,8 @@ def test_nothing_is_installed_twice_until_the_project_file_changes(
 @pytest.mark.parametrize(
     ("cores", "arguments", "processes"),
     [
-        (4, [], ["--numprocesses=4", "--dist=worksteal"]),
-        (2, ["-k", "rate", "-x"], ["--numprocesses=2", "--dist=worksteal"]),
+        (4, [], ["--numprocesses=6", "--dist=worksteal"]),
+        (2, ["-k", "rate", "-x"], ["--numprocesses=3", "--dist=worksteal"]),
         (1, [], []),
         (4, ["-s"], []),
         (4, ["-x", "--pdb"], []),
