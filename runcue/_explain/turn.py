@@ -294,7 +294,9 @@ class _Way:
             if ran <= _OVERDUE * lasts + _OVERDUE_AT_LEAST:
                 ends.append(max(0.0, lasts - ran))
             # else it may never end, and its slot is counted on by nobody
-        self._ends = sorted(ends)
+        # Where there are fewer slots than have been given, by change(concurrent=), the first that are given back count
+        # for nobody.
+        self._ends = sorted(ends)[max(service.active - service.concurrent, 0) :]
 
     def by_limits(self, more: int) -> float:
         """In how many seconds the limits let it start, slots aside, if so many more stood before it."""

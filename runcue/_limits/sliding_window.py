@@ -64,22 +64,30 @@ class SlidingWindow(RateLimit):
 
     def next_room(self, now: float, work: object = None, /) -> float:
         """See `Limit.next_room`; inf while all depends on starts that have not been stamped yet."""
-        if not self.recent_starts:
+        recent_starts = self.recent_starts
+        if not recent_starts:
             return inf
+        # Of a larger count that it has inherited starts from more than one of them have to be forgotten.
+        over = len(recent_starts) + self.reserved - self._count
+        first = recent_starts[min(over, len(recent_starts) - 1) if over > 0 else 0]
         # Rounding may put the instant at "now": a timer must advance, or it spins for ever.
-        return max(self.recent_starts[0] + self._period, nextafter(now, inf))
+        return max(first + self._period, nextafter(now, inf))
 
     def nth_room(self, now: float, n: int) -> float:
         """See `RateLimit.nth_room`."""
         self.room(now)
         recent_starts = self.recent_starts
         # So many can start at once. From then on each takes the token of the one that was `count` starts before it.
+        # There may be more of them than `count`, inherited from a rate that had a larger one.
         free = self._count - len(recent_starts) - self.reserved
         if n <= free:
             return now
-        rounds, place = divmod(n - free - 1, self._count)
+        rounds, place = divmod(n - 1, self._count)
+        place -= free
+        if place < 0:  # one of those that start at once
+            return now + rounds * self._period
         taken = recent_starts[place] if place < len(recent_starts) else now
-        return max(taken + (rounds + 1) * self._period, now)
+        return max(taken + (rounds + 1) * self._period, now + rounds * self._period)
 
     def keeps_from(self, now: float, until: float) -> bool:
         """See `RateLimit.keeps_from`."""

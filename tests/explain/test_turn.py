@@ -128,6 +128,33 @@ async def test_by_slots_it_is_told_from_how_long_the_task_has_taken_before(slots
     assert told == {handle: pytest.approx(line.started[handle], abs=0.01) for handle in told}
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"rate": "12/min"}, {"rate": "6/min"}),
+        ({"rate": "12/min"}, {"rate": "2/min"}),
+        ({"concurrent": 5}, {"concurrent": 1}),
+        ({"concurrent": 5}, {"concurrent": 3}),
+    ],
+    ids=str,
+)
+@virtual
+async def test_when_less_is_allowed_by_now_than_has_started_each_one_starts_when_it_was_told(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    line = Line(4.0, **before)
+    async with line.cue:
+        handles = await line.submit(8)
+        await asyncio.sleep(5)
+        handles += await line.submit(12)
+        await asyncio.sleep(2)
+        line.cue.get_service("api").change(**after)
+        await asyncio.sleep(0.5)
+        told = {handle: when for handle, when in line.told(handles).items() if handle not in line.started}
+    assert len(told) > 5
+    assert told == {handle: pytest.approx(line.started[handle], abs=0.01) for handle in told}
+
+
 @pytest.mark.parametrize("quick", [1, 50, 5_000])
 @virtual
 async def test_how_long_one_task_takes_tells_nothing_of_another_one_that_has_never_run(quick: int) -> None:

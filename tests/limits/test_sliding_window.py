@@ -142,11 +142,12 @@ quarters = st.integers(0, 240).map(lambda number: number / 4)
     st.lists(quarters, max_size=8),
     quarters,
     st.integers(0, 3),
+    st.integers(0, 5),
 )
 def test_the_nth_start_from_now_on_is_foretold(
-    count: int, period: float, pauses: list[float], pause: float, reserved: int
+    count: int, period: float, pauses: list[float], pause: float, reserved: int, more: int
 ) -> None:
-    api, now = SlidingWindow(Rate(count, period, "")), 0.0
+    api, now = SlidingWindow(Rate(count + more, period, "")), 0.0
     for before in pauses:
         now += before
         if api.room(now):
@@ -155,6 +156,9 @@ def test_the_nth_start_from_now_on_is_foretold(
     for _ in range(reserved):
         if api.room(now):
             api.acquire(now)
+    if more:  # by change(rate=) there is a smaller one in its place, which knows of its starts
+        former, api = api, SlidingWindow(Rate(count, period, ""))
+        api.inherit(former.recent_starts, former.reserved, now)
     told = [api.nth_room(now, n) for n in range(1, 20)]
     while api.reserved:  # each of them is confirmed at once
         api.entered(now, None, now)
