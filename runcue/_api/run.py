@@ -221,11 +221,12 @@ class _Interrupt:
 
 def finish(cues: list[Any]) -> str:
     """Let cues finish what is running, and start nothing more, without waiting. Returns what that is."""
+    for cue in cues:
+        cue._interrupt(kill=False)
+    # What has not begun where it was handed to is not among them any more.
     running = how_many(
         sum(len(cue._dispatcher.in_flight.works) for cue in cues), "running work unit", "running work units"
     )
-    for cue in cues:
-        cue._interrupt(kill=False)
     if left := sum(cue._core.pending() for cue in cues):  # nothing else is pending any more
         running += f" and {left:,} that must complete or {'is' if left == 1 else 'are'} needed for that"
     return running

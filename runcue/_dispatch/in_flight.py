@@ -102,6 +102,18 @@ class InFlight:
         cancel = getattr(work._task.executor, "cancel", None)
         return cancel is not None and bool(cancel(work))
 
+    def withdraw(self, work: Work, now: float) -> bool:
+        """Take a handler back that was given to an executor and has not begun there. Returns whether it was."""
+        executor = work._task.executor
+        # By an executor that ends nothing, what is cancelled has not begun.
+        if getattr(executor, "kills", True) or not self.end(work):
+            return False
+        run = self.works[work]
+        if type(run) is CallRun:
+            run.goes_on = False
+        self.abandon(work, now)
+        return True
+
     def _count_as_entered(self, work: Work, now: float) -> None:
         run_queue: RunQueue = work._task.run_queue
         if run_queue.limits and work._entered_at == NOT_ENTERED:

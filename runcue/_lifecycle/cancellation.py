@@ -60,6 +60,20 @@ class Cancellation:
         self.is_over = False
         self._cancelled = set()
 
+    def take_back(self, spared: Collection[Work]) -> None:
+        """Cancel what was handed on and has not begun, as it waits for a worker of a cluster, say.
+
+        Args:
+            spared: Work units that go on.
+        """
+        dispatcher = self._dispatcher
+        for work in list(dispatcher.in_flight.works):
+            owner, now = owner_of(work), dispatcher.turns.now()
+            if owner in spared or owner._phase == SETTLED or not dispatcher.in_flight.withdraw(work, now):
+                continue
+            work.cancelled = owner.cancelled = True
+            dispatcher.settlement.settle(owner, CANCELLED, now, BY_STOP, 0.0)
+
     def cancel(self, spared: Collection[Work]) -> None:
         """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended.
 

@@ -344,6 +344,7 @@ class Stopping:
             elif level == CUT:
                 self._sparing.tell(is_late=True)
             self._cancel_pending(spared)
+            self._cancellation.take_back(spared)
         self._dispatcher.rechecker.changed()
         if level >= CUT:
             self.leaving.ends_runs = True

@@ -327,6 +327,70 @@ async def test_a_thread_of_a_pool_that_has_not_begun_is_cancelled_and_one_that_h
 
 
 @pytest.mark.rule(23, 54)
+@pytest.mark.parametrize("calls", [True, False])
+@each_loop
+def test_what_waits_in_a_pool_and_has_not_begun_is_pending_for_a_stop(
+    loop: str, calls: bool, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        pool: Any = ByHand(workers=9) if calls else ThreadPoolExecutor(9)
+        api = cue.service("api", rate="9/min")
+        go, entered = threading.Event(), threading.Event()
+
+        def wait(work: runcue.Work) -> None:
+            entered.set()
+            go.wait(20)
+
+        handler = elsewhere.double if calls else wait
+        cue.task("runs", run_in=pool)(handler)
+        cue.task("waits", run_in=pool, uses=api, retry=3)(handler)
+        cue.task("makes", run_in=pool, outputs=tmp_path / "out")(handler)
+        cue.start()
+        params = {"number": 1}
+        runs = await cue.submit("runs", params)
+        await asyncio.sleep(0.01)
+        if calls:
+            pool.begin()
+        else:
+            assert await asyncio.to_thread(entered.wait, 20)
+            for _ in range(9):
+                pool.submit(go.wait)  # others use it as well
+        names = ("waits", "makes", "makes")
+        waiting = [await cue.submit(name, params, must_complete=False) for name in names]
+        needed = await cue.submit("waits", params, must_complete=True)
+        while cue.counts()["running"] < 4:
+            await asyncio.sleep(0.001)
+        stopping = asyncio.ensure_future(cue.stop(drain=False))
+        await asyncio.sleep(0.01)
+        assert [one.state.value for one in waiting] == ["cancelled"] * 3
+        assert [one.state.value for one in (runs, needed)] == ["running"] * 2
+        assert not stopping.done()
+        assert len(cue._dispatcher.in_flight.works) == 2
+        if calls:
+            while pool.given:
+                pool.finish()
+        go.set()
+        summary = await stopping
+        assert str(summary).startswith("2 completed, 3 cancelled in ")
+        assert not summary.abandoned
+        with pytest.raises(runcue.WorkCancelled, match=r"was cancelled by stop\(\)"):
+            await waiting[0]
+        # Nothing is held any more.
+        cue.start()
+        again = await cue.submit("waits", params)
+        await asyncio.sleep(0.01)
+        if calls:
+            pool.finish()
+        await again
+        await cue.stop()
+        if not calls:
+            pool.shutdown()
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(23, 54)
 @each_loop
 def test_what_a_stop_gives_up_holds_its_slot_until_it_is_done_after_the_next_start_too(loop: str) -> None:
     async def main() -> None:

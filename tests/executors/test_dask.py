@@ -178,6 +178,15 @@ def test_workers_may_come_later_and_a_scheduler_that_is_lost_and_there_again_is_
 ) -> None:
     async def main() -> None:
         with Cluster(tmp_path, workers=0) as cluster:
+            # What waits for a worker has not begun: who stops does not wait for that.
+            idle = cue_on(cluster, elsewhere.double)
+            idle.start()
+            waiting = [await idle.call(elsewhere.double, number) for number in range(2)]
+            await until(lambda: "Start a worker" in str(idle.why(waiting[1])))
+            async with asyncio.timeout(20):
+                summary = await idle.stop(drain=False)
+            assert {one.id for one in summary.cancelled} == {handle.work.id for handle in waiting}
+            assert not summary.abandoned
             retry = runcue.Retry(attempts=5, wait_initial=0.05, wait_jitter=0)
             cue = cue_on(cluster, elsewhere.sleep, retry=retry)
             async with cue:
