@@ -79,7 +79,7 @@ def read(
         steps: Its coroutine, or the part of it that matters.
         end_of: Of a suspended coroutine what it waits for beyond what asyncio knows; None if that is not known.
         resting: Asyncio tasks that count neither as moving nor as waiting for anything.
-        most: No more is read once so many ends were found.
+        most: No more is read, of thousands that a gather waits for, once so many ends were found.
     """
     try:
         return _read(task, steps, end_of, resting, most)
@@ -88,17 +88,21 @@ def read(
 
 
 def _read(task: Any, steps: Any, end_of: Any, resting: Collection[Any], most: float) -> Suspension:
-    found = Suspension([], None, {task}, [], [])
+    found = Suspension([], None, set(), [], [])
     moving = None
-    line = [task]
+    line: list[Iterator[Any]] = [iter((task,))]
     while line and len(found.ends) < most:
-        future = line.pop()
+        if (future := next(line[-1], None)) is None:
+            line.pop()
+            continue
+        if future in found.tasks:
+            continue
+        found.tasks.add(future)
+        if future in resting:
+            continue
         if future.done():
             moving = MOVING
             continue
-        if future in resting:
-            continue
-        members: list[Any] | None
         if not hasattr(future, "get_coro"):
             members = _behind(future)
         else:
@@ -115,8 +119,7 @@ def _read(task: Any, steps: Any, end_of: Any, resting: Collection[Any], most: fl
                 end = end_of(way[-1])
                 if end is not None:
                     found.ends.extend(end.ends)
-                    line.extend(end.tasks - found.tasks)
-                    found.tasks.update(end.tasks)
+                    line.append(iter(end.tasks))
                     continue
                 members = _members(way, on, found.timers)
                 if members is None:
@@ -126,10 +129,7 @@ def _read(task: Any, steps: Any, end_of: Any, resting: Collection[Any], most: fl
             continue
         if not members:
             moving = MOVING
-        for member in members:
-            if member not in found.tasks:
-                found.tasks.add(member)
-                line.append(member)
+        line.append(reversed(members))
     return found._replace(moving=moving)
 
 
@@ -212,7 +212,7 @@ def _left_of_gather(future: Any) -> list[Any] | None:
     """The children that `gather` waits for."""
     children = list(getattr(future, "_children", ()))
     left = [child for child in children if not child.done()]
-    if any(child.done() and _has_failed(child) for child in children):
+    if len(left) < len(children) and any(child.done() and _has_failed(child) for child in children):
         for child in left:
             for callback, _ in getattr(child, "_callbacks", None) or ():
                 if _is_asyncios(callback, "gather.<locals>._done_callback"):

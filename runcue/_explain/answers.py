@@ -50,7 +50,7 @@ class Why:
         since: When that reason began, in seconds since the epoch.
         seconds: How long it has lasted.
         asked: How often it was found not ready.
-        missing: The artifacts it waits for, and who would make them; of more than 200 some.
+        missing: The artifacts it waits for, and who would make them; of more than 100 some.
         held_by: For a slot: the work units that have it.
         eta: Seconds until its own turn comes, if it stands in line; for a retry, or what is for later, until it is due.
             None if that is not known.
@@ -63,6 +63,8 @@ class Why:
         turn: If it stands in line: its place, when its turn comes, and what passes it.
         more_missing: How many more artifacts than those of `missing` it waits for, each of which somebody makes.
         unasked: Of how many more artifacts it was not asked whether they are there.
+        goes_on: Whether the chain is longer than 15,000 work units: so far it is followed, and `root` is about the
+            last of these.
     """
 
     work: Work
@@ -82,6 +84,7 @@ class Why:
     turn: Turn | None = None
     more_missing: int = 0
     unasked: int = 0
+    goes_on: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", shortened(self.details, _LONGEST))
@@ -105,7 +108,12 @@ class Why:
             lines.append(f"  a cycle: {around_works(self.cycle)}")
         between = len(self.chain) - 2
         if self.root is not None:
-            if between > 0:
+            if self.goes_on:
+                through = how_many(between + 1, "other work unit", "other work units")
+                lines.append(
+                    f"  through at least {through}, of which the last that was looked at waits, too:"
+                )
+            elif between > 0:
                 works = how_many(between, "other work unit", "other work units")
                 lines.append(f"  through {works}, in the end because of {name_of(self.root.work)}:")
             lines += [f"  {line}" for line in str(self.root).splitlines()]
@@ -258,6 +266,7 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
         root.turn,
         reason.more,
         reason.unasked,
+        reason.goes_on,
     )
 
 

@@ -7,7 +7,9 @@ Must not know: what that makes of the reason why the work unit does not run (`wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import repeat
+from operator import is_
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
@@ -25,8 +27,11 @@ from runcue._scheduling.holds import LANE, Hold, Relation, held_by
 
 __all__ = ["Lacking", "Lacks", "needs_all"]
 
-_LOOKED_AT: Final = 200
+_LOOKED_AT: Final = 100
 """So many of the artifacts of one work unit are asked whether they are valid: about two milliseconds, for files."""
+
+_MADE: Final = 2_000
+"""Of so many of them it is looked whether somebody makes them."""
 
 
 class Lacking(NamedTuple):
@@ -71,7 +76,7 @@ class Lacks:
         if hold is not None and hold.relation is LANE:
             return Lacking(())  # before its turn it is not asked, and what is lacking then is not known
         # One that is held waits for its hold.
-        artifacts: Collection[Any] = work._awaited or () if work._phase != HELD else ()
+        artifacts: Sequence[Any] = work._awaited or () if work._phase != HELD else ()
         if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):
             artifacts = declared.inputs or artifacts
         found = []
@@ -83,7 +88,7 @@ class Lacks:
         links = (
             hold is not None
             and declared is not None
-            and all(one is not hold.artifact for one in declared.inputs)
+            and not any(map(is_, declared.inputs, repeat(hold.artifact)))
         )
         for artifact in artifacts:
             problem = problem_now(artifact)
@@ -116,7 +121,7 @@ class Lacks:
         found.sort(key=lambda one: one.state in ("pending", "running"))
         return Lacking(tuple(found), more, unasked)
 
-    def _some_of(self, work: Work, artifacts: Collection[Any]) -> tuple[Collection[Any], int, int]:
+    def _some_of(self, work: Work, artifacts: Sequence[Any]) -> tuple[Sequence[Any], int, int]:
         """Those of very many artifacts that tell most, in their order; see `Lacking` for the numbers of the others.
 
         These are the first that nobody makes, what was found missing when it was asked, the first that others make, and
@@ -126,13 +131,18 @@ class Lacks:
             return artifacts, 0, 0
         makers = self._core.dependencies.producer_of
         hold = held_by(work) if work._phase == HELD else None
-        told = (work._not_ready_reason, None if hold is None else hold.artifact)
-        unmade = [one for one in artifacts if one._key not in makers]
-        made = [one for one in artifacts if one._key in makers]
-        kept = {id(one) for one in (*unmade[: _LOOKED_AT - SHOWN], *made[:SHOWN], *told)}
-        kept.update([id(one) for one in made if makers[one._key] is work])
-        some = [one for one in artifacts if id(one) in kept]
+        told = [work._not_ready_reason, None if hold is None else hold.artifact]
+        near = artifacts[:_MADE]
+        unmade = [one for one in near if one._key not in makers]
+        made = [one for one in near if one._key in makers]
+        own = [one for one in made if makers[one._key] is work]
+        kept = {id(one) for one in (*unmade[: _LOOKED_AT - SHOWN], *made[:SHOWN], *own, *told)}
+        some = [one for one in near if id(one) in kept]
         others = len(made) - sum(one._key in makers for one in some)
+        if len(artifacts) > len(near):
+            there = {id(one) for one in some}
+            far = {id(one): one for one in told if isinstance(one, Artifact) and id(one) not in there}
+            some += far.values()
         without = len(artifacts) - len(some) - others
         # Of one that is held those count as well that are there, and are to be made anew.
         return (some, others, without) if work._phase == HELD else (some, 0, others + without)
@@ -156,7 +166,7 @@ def needs_all(work: Work) -> bool:
     """Whether a work unit that is not ready needs all it waits for: what it declares, but not what its gate read."""
     # Not by what they say of themselves, which is the user's code.
     declared = work._declared
-    return declared is not None and any(one is work._not_ready_reason for one in declared.needs)
+    return declared is not None and any(map(is_, declared.needs, repeat(work._not_ready_reason)))
 
 
 def _state_of(producer: Work) -> str:

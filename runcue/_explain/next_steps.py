@@ -50,6 +50,8 @@ def next_step(reason: Reason, who: str = "it") -> str:
         who: What the work unit is called that others go before.
     """
     kind = reason.kind
+    if reason.goes_on:
+        return "Ask cue.why() without a work unit: it follows all that wait to the end"
     if reason.knot is not None:
         return way_out(reason.knot)
     if kind == "said no":

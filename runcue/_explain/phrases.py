@@ -6,6 +6,7 @@ Must not know: what is behind a reason (`wording` puts that together), how reaso
 from __future__ import annotations
 
 from math import inf
+from operator import attrgetter
 from typing import Any, Final
 
 from runcue._explain.attempt_words import ended_with, not_before, with_attempt
@@ -79,12 +80,15 @@ def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None)
     return _PLAINLY[kind]
 
 
+_PHASE_OF: Final = attrgetter("_phase")
+
+
 def _full(reason: Reason, wall: float) -> str:
     """What a service lacks, and who has it."""
     details = reason.said
     if reason.kind == "slots" and reason.subject.name in ("threads", "processes"):
         details += f" (Cue(max_{reason.subject.name}={reason.subject.concurrent}))"
-    late = any(one._phase == SETTLED for one in reason.others)
+    late = SETTLED in map(_PHASE_OF, reason.others)  # there may be thousands
     if reason.others and (late or not reason.holding):
         details += f", held by {listed_of(reason.others, lambda one: holder_in_words(one, wall), 3)}"
     return "; ".join([details, *slots_in_words(reason.holding)]) if reason.holding else details

@@ -67,6 +67,8 @@ class Reason(NamedTuple):
         beside: What else is in its way at the same time.
         chain: The work units that wait for each other, from this one to the root of it.
         root: Why the last of these does not run; None if that is this work unit.
+        goes_on: Whether the last of these is not the root yet, since the chain was followed no further. That one says
+            so as well.
         cycle: The work units that wait for each other in a cycle.
         knot: Those who wait for each other although some of them run.
         holding: Who has the slots that it, or others, need, for each service that is full.
@@ -93,6 +95,7 @@ class Reason(NamedTuple):
     passing: Passing | None = None
     more: int = 0
     unasked: int = 0
+    goes_on: bool = False
 
     @property
     def verdict(self) -> Verdict:

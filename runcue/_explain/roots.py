@@ -163,7 +163,7 @@ class Roots:
         # Those who wait for each other, though some of them run.
         self._knots: dict[Work, Knot] = {}
         heads = (head for run_queue in core.run_queues.values() for head in run_queue.first_in_lines())
-        for knot in activity.knots([*activity.holders(), *heads]):
+        for knot in activity.knots([*self._waits.holders.all, *heads]):
             waiters = (waiter.work for waiter in knot.waits if waiter.work is not None)
             self._knots |= dict.fromkeys((*knot.works, *waiters), knot)
 
@@ -202,7 +202,7 @@ class Roots:
         if not self._core.ordered or not waiting:
             return
         last = max(waiting, key=place_of)
-        turn = turn_of(self._core, last, self._now, self._wall, self._activity.holders())
+        turn = turn_of(self._core, last, self._now, self._wall, self._waits.holders)
         if turn is not None and turn.passing is not None and turn.passing.until > self._now:
             # As long as others go on to pass the last of them, as far as they do.
             crowd.passed = last

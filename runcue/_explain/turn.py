@@ -16,6 +16,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from runcue._explain.durations import usual_durations
+from runcue._explain.holders import Holders
 from runcue._limits.keyed import KeyService
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import UNBOUNDED, Service
@@ -24,7 +25,7 @@ from runcue._model.priority import DEFAULT_PRIORITY, STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.keyed_run_queue import KeyedRunQueue
-from runcue._scheduling.lines import services_for, uses
+from runcue._scheduling.lines import services_for
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 
@@ -38,6 +39,8 @@ _OVERDUE_AT_LEAST: Final = 0.1
 # that came into it late, and the last that have started; of all lines that share a service together so many.
 _LOOKED_AT: Final = 1000
 _LOOKED_AT_TOGETHER: Final = 4000
+# Of so many of those that hold slots it is reckoned when their handlers will have ended.
+_ENDS: Final = 1000
 # By so many of those ahead it is told of which tasks they are, and by so many how fast the line moves.
 _SAMPLE: Final = 200
 _SOME_MORE: Final = 100
@@ -92,7 +95,7 @@ class Turn(NamedTuple):
 
 
 def turn_of(
-    core: Core, work: Work, now: float, wall: float, holders: Iterable[Work], not_before: float = -inf
+    core: Core, work: Work, now: float, wall: float, holders: Holders, not_before: float = -inf
 ) -> Turn | None:
     """When it is the turn of a work unit.
 
@@ -112,7 +115,6 @@ def turn_of(
     queue: RunQueue = work._task.run_queue
     if not queue.services:
         return None
-    holding = list(holders)
     counted = list(_counted(queue, work, now))
     first = list(_some_before(work, counted))
     at_least = not all(exact for _, _, exact in counted)
@@ -127,7 +129,7 @@ def turn_of(
             lines = {one for one, _, _ in counted if service in one.services}
             before = sum(number for one, number, _ in counted if one in lines)
             some = [one for one in first if one._task.run_queue in lines]
-        ways.append(_Way(core, service, some, before, now, wall, holding))
+        ways.append(_Way(core, service, some, before, now, wall, holders))
         earliest |= not ways[-1].is_told
     earliest |= at_least
     ahead = max(way.before for way in ways)
@@ -138,8 +140,8 @@ def turn_of(
         eta = None if eta is None or not_before == inf else max(eta, not_before - now)
     alone, passing = eta, None
     if core.ordered and work._phase == READY:
-        passed = _passed_by(core, work, now, wall, holding)
-        passing = _passing(core, work, now, wall, passed, holding)
+        passed = _passed_by(core, work, now, wall, holders)
+        passing = _passing(core, work, now, wall, passed, holders)
         if passing is not None and eta is not None and passing.until > now:
             later, _ = _slowest(ways, _SOME_MORE)
             leaving = 0.0 if later is None or later <= eta else _SOME_MORE / (later - eta)
@@ -150,7 +152,7 @@ def turn_of(
     return Turn(ahead + 1, eta, at_least, earliest, about, passing, alone)
 
 
-def passing_of(core: Core, work: Work, now: float, wall: float, holders: list[Work]) -> Passing | None:
+def passing_of(core: Core, work: Work, now: float, wall: float, holders: Holders) -> Passing | None:
     """What passes a work unit; None if nobody has, or it does not stand in line.
 
     Args:
@@ -259,7 +261,7 @@ class _Way:
         before: int,
         now: float,
         wall: float,
-        holders: list[Work],
+        holders: Holders,
     ) -> None:
         self.before = before
         self._now = now
@@ -269,24 +271,32 @@ class _Way:
         # that is not known), and those who get them before this one hold them for so long.
         self._free = max(service.concurrent - service.active, 0)
         self._ends: list[float] | None = []
+        # So many are; of thousands one of so many was looked at.
+        self._held, self._apart = 0, 1
         self._lasts: float | None = None
         if service.concurrent != UNBOUNDED:
             self._look_at_slots(core, service, some, wall, holders)
 
     def _look_at_slots(
-        self, core: Core, service: Service, some: list[Work], wall: float, holders: list[Work]
+        self, core: Core, service: Service, some: list[Work], wall: float, holders: Holders
     ) -> None:
-        mine = [work for work in holders if uses(work, service)]
+        mine = holders.of(service)
         usual = usual_durations(core.history, {work.task for work in (*mine, *some)})
+        if not all(work.task in usual for work in mine):
+            self._ends = None
+        number, self._apart = len(mine), len(mine) // _ENDS + 1
+        mine = mine[:: self._apart]
         # Where nobody stands before it, those who come first are taken for such as run.
         known = [usual.get(work.task) for work in (some if self.before else mine)]
         if known and None not in known:
             self._lasts = sum(filter(None, known)) / len(known)
         # else nothing is known of one of them, and how long other tasks take tells nothing of that
+        if self._ends is None:
+            return
         ends = []
         for work in mine:
-            lasts = usual.get(work.task)
-            if lasts is None or work._phase == SETTLED:
+            lasts = usual[work.task]
+            if work._phase == SETTLED:
                 # A handler whose work unit has settled may return at any time, or never.
                 self._ends = None
                 return
@@ -296,7 +306,9 @@ class _Way:
             # else it may never end, and its slot is counted on by nobody
         # Where there are fewer slots than have been given, by change(concurrent=), the first that are given back count
         # for nobody.
-        self._ends = sorted(ends)[max(service.active - service.concurrent, 0) :]
+        over = max(service.active - service.concurrent, 0)
+        self._ends = sorted(ends)[over // self._apart :]
+        self._held = max(number * len(ends) // len(mine) - over, 0) if ends else 0
 
     def by_limits(self, more: int) -> float:
         """In how many seconds the limits let it start, slots aside, if so many more stood before it."""
@@ -309,22 +321,23 @@ class _Way:
         before = self.before + more
         if before < self._free:
             return 0.0
-        if self._ends is None or not self._free + len(self._ends):
+        if self._ends is None or not self._free + self._held:
             return None
         # Each slot comes back to the line in the order in which it was free.
-        rounds, place = divmod(before, self._free + len(self._ends))
-        free_in = 0.0 if place < self._free else self._ends[place - self._free]
+        rounds, place = divmod(before, self._free + self._held)
+        nth = min((place - self._free) // self._apart, len(self._ends) - 1)
+        free_in = 0.0 if place < self._free else self._ends[nth]
         if not rounds:
             return free_in
         return None if self._lasts is None else free_in + rounds * self._lasts
 
 
-def _passed_by(core: Core, work: Work, now: float, wall: float, holders: list[Work]) -> list[Work]:
+def _passed_by(core: Core, work: Work, now: float, wall: float, holders: Holders) -> list[Work]:
     """Who has passed a work unit since it was ready, among the last that have started."""
     since = work._phase_since + wall - now
     services = set(services_for(work))
     passed = []
-    for one in islice(chain(holders, reversed(core.history.line)), _LOOKED_AT):
+    for one in islice(chain(holders.all, reversed(core.history.line)), _LOOKED_AT):
         if one._phase == SETTLED and (one.completed_at or wall) < since:
             break
         if (
@@ -338,7 +351,7 @@ def _passed_by(core: Core, work: Work, now: float, wall: float, holders: list[Wo
 
 
 def _passing(
-    core: Core, work: Work, now: float, wall: float, passed: list[Work], holders: list[Work]
+    core: Core, work: Work, now: float, wall: float, passed: list[Work], holders: Holders
 ) -> Passing | None:
     """What is told of those who have passed a work unit, and whether they are all; None if nobody has."""
     if not passed:
@@ -357,7 +370,7 @@ def _passing(
         every,
         inf if strict else work._order_key + worth,
         None if strict else core.head_start,
-        len(core.history.line) + len(holders) > _LOOKED_AT,
+        len(core.history.line) + len(holders.all) > _LOOKED_AT,
     )
 
 

@@ -8,13 +8,16 @@ Must not know: why the last on the way does not run, words.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
+from itertools import repeat
 from math import inf
+from operator import is_
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._artifacts.declared import names_of, question_of
 from runcue._explain.activity import Activity
+from runcue._explain.holders import Holders
 from runcue._explain.lacks import needs_all
 from runcue._model.phases import HELD, JOINED, NEW, NOT_READY, RUNNING, SETTLED
 from runcue._model.work import Work
@@ -22,10 +25,14 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.holds import PRODUCER, Hold
 from runcue._scheduling.knots import Knot
 
-__all__ = ["MOST_AWAITED", "Lost", "Waits"]
+__all__ = ["MOST_AWAITED", "Lost", "Waits", "Way"]
 
 MOST_AWAITED: Final = 100
 """So many of the work units are looked at whose ends a handler awaits: each is found by following an asyncio task."""
+
+
+_MOST_WANTED: Final = 500
+"""So many artifacts of one work unit are looked through where not all are asked whether they are valid."""
 
 
 class Lost(NamedTuple):
@@ -40,6 +47,20 @@ class Lost(NamedTuple):
     maker: Work | None
 
 
+class Way(NamedTuple):
+    """What a work unit waits for.
+
+    Attributes:
+        works: The work units on the way, from that one on, each once.
+        cycle: Those of them that form the cycle in which it ends.
+        goes_on: Whether it was followed no further, although there is more of it.
+    """
+
+    works: list[Work]
+    cycle: list[Work]
+    goes_on: bool = False
+
+
 class Waits:
     """Follows what waits for what in one cue, as of now.
 
@@ -48,44 +69,61 @@ class Waits:
         activity: What runs its work units.
         looks: So many artifacts are asked whether they are valid; of others it counts what was found when their work
             unit was asked.
-        beside: So many inputs of held work units are looked through for one that is missing, beside the one that is
-            being made; from then on the way of those that are held is that of who holds them.
+        beside: Of the nearest so many work units on a way that are held so many inputs together are looked through for
+            one that is missing, beside the one that is being made; from then on their way is that of who holds them.
+        links: So many work units are followed, one after the other.
 
     Attributes:
         missing: Whether an artifact is not valid, by what is asked of it, as far as that was asked.
+        holders: Who holds slots.
+        lacking: What is told to be missing to a work unit that needs very many, in place of looking through these.
     """
 
-    def __init__(self, core: Core, activity: Activity, looks: float = inf, beside: float = inf) -> None:
+    def __init__(
+        self, core: Core, activity: Activity, looks: float = inf, beside: float = inf, links: float = inf
+    ) -> None:
         self._activity = activity
+        self.holders = Holders(activity.holders)
         self._dependencies = core.dependencies
         self._holds = core.holds
         self._looks = looks
-        self._beside = beside
+        self._beside = self._nearest = beside
+        self._links = links
         self.missing: dict[Hashable, bool] = {}
+        self.lacking: dict[Work, list[Any]] = {}
         # Of running ones: to read it off their asyncio tasks takes long where they await thousands.
         self._awaited: dict[Work, tuple[list[Work], bool]] = {}
         self._knots: dict[Work, list[Knot]] = {}
 
-    def way_from(self, start: Work) -> tuple[list[Work], list[Work]]:
-        """What a work unit waits for, one after the other to the end; see `cycles.follow`.
-
-        By itself, because of held ones there may be thousands in a row, and each takes half as long without a call.
+    def way_from(self, start: Work) -> Way:
+        """What a work unit waits for, one after the other to the end.
 
         Args:
             start: A work unit.
-
-        Returns:
-            The work units on the way, each once, and of these those of the cycle in which it ends.
         """
         # Else somebody may have come meanwhile who is waited for instead.
         is_known = not self._dependencies.displaced and not self._dependencies.later
-        place: dict[Work, int] = {}
+        way: list[Work] = []
+        # That one comes again if the way goes round, after no more steps than it has taken to get there (Brent's way:
+        # to look up each link costs more than to follow it).
+        mark, turn = None, 1
         work: Work | None = start
         while work is not None:
-            if work in place:
-                way = list(place)
-                return way, way[place[work] :]
-            place[work] = len(place)
+            if work is mark:
+                return _going_round(way, work)
+            if len(way) >= self._links:
+                # If it has gone round already, so does whatever follows.
+                goes_round = any(map(is_, way, repeat(work)))
+                return _going_round(way, work) if goes_round else Way(way, [], True)
+            if len(way) >= turn:
+                mark, turn = work, 2 * turn
+            is_far = self._beside <= 0 or len(way) >= self._nearest
+            if is_far and is_known and work._phase == HELD:
+                number = len(way)
+                work = _follow_plainly(work, way, int(min(turn, self._links)) - number, mark)
+                if len(way) > number:
+                    continue
+            way.append(work)
             if work._phase == HELD and is_known and (declared := work._declared) is not None:
                 holder = declared.hold
                 if type(holder) is Hold:
@@ -100,7 +138,7 @@ class Waits:
                     work = holder
                     continue
             work = self.next_work(work)
-        return list(place), []
+        return Way(way, [])
 
     def awaited_by(self, work: Work) -> tuple[list[Work], bool]:
         """The work units whose ends a running one awaits, about so many as are looked at, and whether these are all."""
@@ -138,6 +176,8 @@ class Waits:
         """Whether one of the inputs of a held work unit is missing that is not being made."""
         if self._beside <= 0 or work._not_ready_reason is None:
             return False
+        if len(inputs) > self._beside:
+            inputs = inputs[: int(self._beside)]
         self._beside -= len(inputs)
         dependencies = self._dependencies
         return any(
@@ -173,7 +213,7 @@ class Waits:
         if phase not in (NOT_READY, NEW):
             return None
         dependencies = self._dependencies
-        for artifact in _wanted_by(work):
+        for artifact in self._wanted_by(work):
             if self._is_missing(artifact, work):
                 maker = dependencies.maker_of(artifact)
                 if maker is not None and maker is not work:
@@ -183,7 +223,7 @@ class Waits:
     def _lost_by(self, work: Work) -> Work | Lost | None:
         """The first artifact that is missing and that nobody makes; who makes what it leads to, if it is a link."""
         dependencies = self._dependencies
-        for artifact in _wanted_by(work):
+        for artifact in self._wanted_by(work):
             if artifact._key in dependencies.producer_of:
                 continue
             if self._is_missing(artifact, work) and dependencies.maker_of(artifact) is None:
@@ -194,6 +234,18 @@ class Waits:
                         return maker
                 return Lost(artifact, next(filter(None, map(dependencies.failure_of, names)), None))
         return None
+
+    def _wanted_by(self, work: Work) -> Sequence[Any]:
+        """The artifacts of which one keeps a work unit from being ready; of very many some, if not all are asked."""
+        declared = work._declared
+        artifacts: Sequence[Any] = work._awaited or ()
+        if declared is not None and (work._phase == HELD or isinstance(work._not_ready_reason, Artifact)):
+            artifacts = declared.inputs or artifacts
+        if self._looks == inf or len(artifacts) <= _MOST_WANTED:
+            return artifacts
+        if work in self.lacking:
+            return self.lacking[work]
+        return [*artifacts[:_MOST_WANTED], work._not_ready_reason]
 
     def _is_missing(self, artifact: Any, work: Work) -> bool:
         key = question_of(artifact)
@@ -206,13 +258,45 @@ class Waits:
         return missing
 
 
-def _wanted_by(work: Work) -> Iterable[Any]:
-    """The artifacts of which one keeps a work unit from being ready."""
-    declared = work._declared
-    artifacts = work._awaited or ()
-    if declared is not None and (work._phase == HELD or isinstance(work._not_ready_reason, Artifact)):
-        return declared.inputs or artifacts
-    return artifacts
+def _follow_plainly(work: Work, way: list[Work], most: int, mark: Any) -> Work:
+    """Follow work units that are held each by the next, which makes what they need: there may be tens of thousands.
+
+    Args:
+        work: A held one.
+        way: Takes those that are left behind.
+        most: No more than so many.
+        mark: There it ends, too.
+
+    Returns:
+        Who comes next; or the last of whom it is not known like this who holds it, and which is not in the way then.
+    """
+    one: Any = work
+    for _ in repeat(None, most):
+        if one._phase != HELD:
+            break
+        way.append(one)
+        one = one._declared.hold
+        if type(one) is Hold:
+            if one.relation is not PRODUCER:
+                return way.pop()
+            one = one.maker
+        elif one is None:
+            return way.pop()
+        if one is mark:
+            break
+    following: Work = one
+    # Who has settled holds nobody: another one does, or this is not noted yet.
+    return way.pop() if following._phase == SETTLED else following
+
+
+def _going_round(way: list[Work], work: Work) -> Way:
+    """A way that goes on with one that is on it, up to where it goes round for the first time."""
+    place: dict[Work, int] = {}
+    for number, one in enumerate(way):
+        if one in place:
+            return Way(way[:number], way[place[one] : number])
+        place[one] = number
+    return Way(way, way[place[work] :])
 
 
 def _is_valid(artifact: Any) -> bool:

@@ -20,7 +20,7 @@ from runcue._explain.activity import Activity
 from runcue._explain.answers import Why, why_of
 from runcue._explain.cuts import Cut, cut_of
 from runcue._explain.durations import usual_duration
-from runcue._explain.holders import wanted_slots
+from runcue._explain.holders import Holders, wanted_slots
 from runcue._explain.kinds import Kind
 from runcue._explain.lacks import Lacks, needs_all
 from runcue._explain.neighbours import Neighbours
@@ -35,7 +35,7 @@ from runcue._model.priority import STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.knots import Knot
-from runcue._scheduling.lines import line_of, uses
+from runcue._scheduling.lines import line_of
 from runcue._scheduling.priority_queue import place_of
 
 __all__ = ["Explainer"]
@@ -47,10 +47,12 @@ _SHARING: Final = 4_000
 # For so many missing files it is then looked what may be meant, and so many artifacts are asked whether they are valid.
 _PLACED: Final = 100
 _LOOKS: Final = 10_000
-# For one work unit, of which the way to the root may be of thousands, so many artifacts are asked on that way, and so
-# many are looked through that are needed beside what is being made: a millisecond or two.
+# For one work unit, of which the way to the root may be of tens of thousands, so many artifacts are asked on that way,
+# so many are looked through that are needed beside what is being made, and so many links are followed: a millisecond
+# each, or two.
 _LOOKS_FOR_ONE: Final = 300
 _BESIDE: Final = 1_000
+_LINKS: Final = 15_000
 # There are more that are awaited than those which were looked at.
 _NO_NUMBERS: Final[Mapping[str, float]] = MappingProxyType({})
 _AND_MORE: Final[Mapping[str, float]] = MappingProxyType({"unread": inf})
@@ -92,34 +94,36 @@ class Explainer:
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
         """
-        reason = Neighbours(self._core).told(self.explain(work, now, wall))
+        waits = self.waits(_LOOKS_FOR_ONE, _BESIDE, _LINKS)
+        reason = Neighbours(self._core).told(self.explain(work, now, wall, waits))
         root = reason.deepest
-        turn = self._turn_of(root, now, wall)
+        turn = self._turn_of(root, now, wall, waits.holders)
         if turn is not None:
             root = root._replace(turn=turn, passing=_endless(turn.passing))
             reason = root if reason.root is None else reason._replace(root=root)
         return why_of(reason, now, wall)
 
-    def _turn_of(self, reason: Reason, now: float, wall: float) -> Turn | None:
+    def _turn_of(self, reason: Reason, now: float, wall: float, holders: Holders) -> Turn | None:
         """When it is the turn of a work unit that stands in line."""
         if reason.kind not in _IN_LINE:
             return None
         not_before = max((one.until for one in (reason, *reason.beside) if one.kind in _UNTIL), default=-inf)
-        turn = turn_of(self._core, reason.work, now, wall, self._activity.holders(), not_before)
+        turn = turn_of(self._core, reason.work, now, wall, holders, not_before)
         is_first = turn is not None and turn.place == 1
         # Then all that is known was said.
         if is_first and (reason.kind == "clear" or not_before == inf):
             return None
         return turn
 
-    def waits(self, looks: float = inf, beside: float = inf) -> Waits:
+    def waits(self, looks: float = inf, beside: float = inf, links: float = inf) -> Waits:
         """What waits for what, for one question.
 
         Args:
             looks: So many artifacts are asked whether they are valid.
             beside: So many inputs of held work units are looked through.
+            links: So many work units are followed, one after the other.
         """
-        return Waits(self._core, self._activity, looks, beside)
+        return Waits(self._core, self._activity, looks, beside, links)
 
     def explain(self, work: Work, now: float, wall: float, waits: Waits | None = None) -> Reason:
         """The reason why a work unit is where it is, followed to the root of it.
@@ -130,11 +134,11 @@ class Explainer:
             wall: The same instant in seconds since the epoch.
             waits: What waits for what, if several are explained at once.
         """
-        waits = waits or self.waits(_LOOKS_FOR_ONE, _BESIDE)
+        waits = waits or self.waits(_LOOKS_FOR_ONE, _BESIDE, _LINKS)
         own = self._explain_alone(work, now, wall, waits)
         if own.cycle or work._phase == SETTLED:
             return own
-        way, around = waits.way_from(work)
+        way, around, goes_on = waits.way_from(work)
         cycle = tuple(around)
         self._followed += len(way)
         if work in cycle:
@@ -145,7 +149,9 @@ class Explainer:
         root = self._explain_alone(way[-1], now, wall, waits)
         if cycle:
             root = root._replace(kind="cycle", subject=cut_of(self._core, cycle), cycle=cycle)
-        return own._replace(chain=tuple(way), root=root)
+        if goes_on:
+            root = root._replace(goes_on=True)
+        return own._replace(chain=tuple(way), root=root, goes_on=goes_on)
 
     def _explain_alone(self, work: Work, now: float, wall: float, waits: Waits) -> Reason:
         """What can be said of a work unit by itself."""
@@ -163,7 +169,7 @@ class Explainer:
             return self._explain_checking(reason)
         if phase in (NOT_READY, HELD):
             return self._explain_unready(work, reason, waits)
-        return self._explain_full(reason, wall) if reason.kind == "slots" else reason
+        return self._explain_full(reason, wall, waits.holders) if reason.kind == "slots" else reason
 
     def _explain_checking(self, reason: Reason) -> Reason:
         work = reason.work
@@ -176,25 +182,23 @@ class Explainer:
             return reason._replace(others=tuple(awaited), numbers=numbers, knot=knot)
         return reason._replace(others=tuple(awaited), numbers=numbers)
 
-    def _explain_full(self, reason: Reason, wall: float) -> Reason:
+    def _explain_full(self, reason: Reason, wall: float, holders: Holders) -> Reason:
         """Why a work unit waits for a slot."""
         work, service = reason.work, reason.subject
         for knot in self._activity.knots((work,)):
             member = any(work in works for works in knot.waits.values())
             kind: Kind = "deadlock" if member and knot.is_proven else "self"
-            return reason._replace(kind=kind, others=self._holders_of(service), knot=knot)
-        beside = tuple(self._with_holders(one, wall) if one.kind == "slots" else one for one in reason.beside)
-        return self._with_holders(reason, wall)._replace(beside=beside)
+            return reason._replace(kind=kind, others=holders.of(service), knot=knot)
+        beside = [
+            self._with_holders(one, wall, holders) if one.kind == "slots" else one for one in reason.beside
+        ]
+        return self._with_holders(reason, wall, holders)._replace(beside=tuple(beside))
 
-    def _holders_of(self, service: Any) -> tuple[Work, ...]:
-        return tuple(one for one in self._activity.holders() if uses(one, service))
-
-    def _with_holders(self, reason: Reason, wall: float) -> Reason:
+    def _with_holders(self, reason: Reason, wall: float, holders: Holders) -> Reason:
         """Who holds the slots that are lacking."""
-        holders = self._holders_of(reason.subject)
-        where = self._activity.where_it_is
-        holding = wanted_slots(self._core, holders, wall, where, of=reason.subject)
-        return reason._replace(others=holders, holding=holding)
+        mine, where = holders.of(reason.subject), self._activity.where_it_is
+        holding = wanted_slots(self._core, mine, wall, where, of=reason.subject)
+        return reason._replace(others=mine, holding=holding)
 
     def _explain_running(self, work: Work, now: float, wall: float, waits: Waits) -> Reason:
         since = now - max(0.0, wall - (work.started_at or wall))
@@ -214,6 +218,8 @@ class Explainer:
         if not lacks:
             return reason
         reason = reason._replace(more=more, unasked=unasked)
+        if more or unasked:
+            waits.lacking[work] = [one.artifact for one in lacks]
         if any(one.maker is work for one in lacks):
             own = next(one.artifact for one in lacks if one.maker is work)
             cut = Cut(work, own, work, "of the order")
@@ -256,16 +262,19 @@ class Explainer:
         if work._phase in (NOT_READY, HELD, JOINED):
             return self.explain(work, now, wall, waits)
         if reason.kind == "slots":
-            return self._with_all_holders(reason, wall, known)
+            return self._with_all_holders(reason, wall, waits.holders, known)
         return self._explain_checking(reason) if work._phase == CHECKING else reason
 
-    def _with_all_holders(self, reason: Reason, wall: float, known: dict[Service, Reason]) -> Reason:
+    def _with_all_holders(
+        self, reason: Reason, wall: float, holders: Holders, known: dict[Service, Reason]
+    ) -> Reason:
         """Who holds the slots of all full services, looked at once for each of them."""
         alike = known.get(reason.subject)
         if alike is None:
-            alike = known[reason.subject] = self._with_holders(reason, wall)
+            alike = known[reason.subject] = self._with_holders(reason, wall, holders)
         beside = tuple(
-            self._with_all_holders(one, wall, known) if one.kind == "slots" else one for one in reason.beside
+            self._with_all_holders(one, wall, holders, known) if one.kind == "slots" else one
+            for one in reason.beside
         )
         return reason._replace(others=alike.others, holding=alike.holding, beside=beside)
 
@@ -290,7 +299,7 @@ class Explainer:
             tied |= dict.fromkeys(knot.works, knot)
         strict = None
         if self._core.ordered and self._core.head_start == STRICT:
-            strict = _Passed(self._core, now, wall, list(self._activity.holders()))
+            strict = _Passed(self._core, now, wall, waits.holders)
         neighbours = Neighbours(self._core, _PLACED)
         shared = _Shared(self, self.waits(_LOOKS), neighbours, now, wall)
         for work in first:
@@ -311,7 +320,7 @@ def _endless(passing: Passing | None) -> Passing | None:
 class _Passed:
     """Who is passed without end by those that come later, where only priorities count."""
 
-    def __init__(self, core: Core, now: float, wall: float, holders: list[Work]) -> None:
+    def __init__(self, core: Core, now: float, wall: float, holders: Holders) -> None:
         self._core = core
         self._now = now
         self._wall = wall

@@ -84,7 +84,11 @@ def in_short(reason: Reason | None, now: float, wall: float, told: Told | None =
             root,
             lambda: f"{name_of(root.work)} ({in_print(root.verdict)}): {details_of(root, now, wall)}",
         )
-        details += f"; in the end{through} because of {what}"
+        if reason.goes_on:
+            others = how_many(between + 1, "other", "others")
+            details += f"; through at least {others}, the last that was looked at being {what}"
+        else:
+            details += f"; in the end{through} because of {what}"
     return details
 
 

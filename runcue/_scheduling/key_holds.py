@@ -37,6 +37,10 @@ class KeyHolds:
             return self._released[1]
         return self._held.get(work) or work._keyed or ()
 
+    def holders_of(self, key: KeyService) -> list[Work]:
+        """Who holds something of a key."""
+        return [work for work, keys in self._held.items() if key in keys]
+
     def forget_released(self) -> None:
         """The step is over in which somebody has come to an end."""
         self._released = _NOBODY

@@ -361,15 +361,16 @@ class KeyedRunQueue(RunQueue):
         Args:
             key: That one.
             place: The key in the order, and the number, of a work unit.
-            most: So many are looked at, and in each lane; of all lanes four times as many.
+            most: So many lanes are looked at, and so many work units; of all lanes together twice as many.
         """
-        lane = self.turnstiles.lanes.get((key,)) if len(self.keyed) == 1 else None
+        known = self.turnstiles.lanes
+        lane = known.get((key,)) if len(self.keyed) == 1 else None
         lanes = [] if lane is None else [lane]
         if len(self.keyed) > 1:
-            lanes = [one for one in self.turnstiles.lanes.values() if key in one.keys]
-            lanes = [one for one in lanes if one.line[0][:2] < place]
+            near = islice(known.values(), most)
+            lanes = [one for one in near if key in one.keys and one.line[0][:2] < place]
         waiting = ((entry[2], one) for one in lanes for entry in islice(one.line, most))
-        entries, parked = list(islice(waiting, 4 * most)), self.turnstiles.parked
+        entries, parked = list(islice(waiting, 2 * most)), self.turnstiles.parked
         found = [work for work, one in entries if parked.get(work) is one and place_of(work) < place]
         line = islice(chain(self.new, self.ready.entries()), most)
         found += [
@@ -377,10 +378,9 @@ class KeyedRunQueue(RunQueue):
             for work in line
             if key in (work._keyed or ()) and work._phase in (NEW, READY) and place_of(work) < place
         ]
-        is_all = len(self.new) + len(self.ready) <= most and len(entries) == sum(
-            len(one.line) for one in lanes
-        )
-        return list(dict.fromkeys(found)), is_all
+        are_all = len(self.new) + len(self.ready) <= most and (len(self.keyed) == 1 or len(known) <= most)
+        are_all = are_all and len(entries) == sum(len(one.line) for one in lanes)
+        return list(dict.fromkeys(found)), are_all
 
     def backlog(self, ordered: bool = False) -> int:
         """See `RunQueue.backlog`."""
