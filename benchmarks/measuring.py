@@ -56,7 +56,7 @@ class Figure:
     """One line of the table.
 
     Attributes:
-        benchmark: Its row in the table of the project: "P1" to "P9", "A1" to "A8", "S1" to "S3", "H2", "H5", "L5".
+        benchmark: Its row in the table of the project: "P1" to "P9", "A1" to "A9", "S1" to "S3", "H2", "H5", "L5".
         name: What was measured, a few words.
         figure: What the reach is about: a ratio of ours to the floor, or a plain value in `unit`.
         unit: Of `figure`; "x" for a ratio.

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a program knows its own folder only
 
 from benchmarks.adaptive import l5  # noqa: E402
+from benchmarks.answers import a9  # noqa: E402
 from benchmarks.artifacts import a1, a2, a3, a5  # noqa: E402
 from benchmarks.clusters import h5  # noqa: E402
 from benchmarks.crowds import p2, p3  # noqa: E402
@@ -72,6 +73,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "A6": a6,
     "A7": a7,
     "A8": a8,
+    "A9": a9,
     "S1": s1,
     "S2": s2,
     "S3": s3,
