@@ -12,6 +12,7 @@ import inspect
 import operator
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
+from types import FunctionType
 from typing import Any, Final, NoReturn, TypeVar
 
 from runcue._model.errors import ConfigurationError
@@ -256,6 +257,8 @@ def _misfit(call: Callable[..., Any], options: Iterable[str]) -> str:
 
 def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine, as far as its definition tells."""
+    if type(handler) is FunctionType and not handler.__dict__:  # nobody has marked it: its code tells
+        return bool(handler.__code__.co_flags & inspect.CO_COROUTINE)
     call = getattr(type(handler), "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine function
     return is_kind(handler, inspect.iscoroutinefunction) or is_kind(call, inspect.iscoroutinefunction)
 

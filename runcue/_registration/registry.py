@@ -282,7 +282,8 @@ class Registry:
         """
         self._gates.add(question, gate, task)
         for one in self._core.all_tasks:
-            self._gates.resolve(one)
+            if task is None or one.name == task:
+                self._gates.resolve(one)
 
     def warn_of_unknown_tasks(self, log: WarningLog, listeners: Iterable[tuple[str, str]]) -> None:
         """Say once that a callback is for a task that does not exist: its name is most likely misspelt.

@@ -56,7 +56,7 @@ class FaultyStage(Stage):
         self.injected = Injected()
         self._active = True
         self._began: float | None = None
-        self._numbers: dict[str, int] = {}
+        self._keys: dict[str, tuple[str, str, int]] = {}
         self._submitted: Counter[tuple[str, str]] = Counter()
         # The last work unit of each submission, that those who come after it may have joined.
         self._latest: dict[tuple[str, str], runcue.Work] = {}
@@ -132,7 +132,7 @@ class FaultyStage(Stage):
 
     def _key(self, work: runcue.Work) -> tuple[str, str, int]:
         """What fate knows a work by: ids depend on the order of submission."""
-        return work.task, item_of(work), self._numbers.get(work.id, 0)
+        return self._keys.get(work.id) or (work.task, item_of(work), 0)
 
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
         """See `Stage.perform`. It may also hang, raise something else, or go on after it was cancelled."""
@@ -255,7 +255,7 @@ class FaultyStage(Stage):
             work = await super().submit(task, item, **options)
         finally:
             self.injected.wish = NO_WISH
-        self._numbers[work.id] = self._submitted[what]
+        self._keys[work.id] = work.task, item_of(work), self._submitted[what]
         self._submitted[what] += 1
         if wish.policy is not None:
             self.injected.counts["retry"] += self._active

@@ -9,6 +9,7 @@ Must not know: which limits are drawn, what is promised of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -64,9 +65,7 @@ class Limiting:
         if regime is NO_REGIME:
             self._cue.service(name, **options)
             return
-        plain = runcue.Cue()
-        plain.service(name, **options)
-        limits = limits_of(plain)[name]
+        limits = _as_read(tuple(options.items()))
         further: tuple[int, float] | None = regime.further
         if further is not None:
             further = further[0], further[1] + regime.margin
@@ -158,3 +157,11 @@ class Limiting:
             self.allowances.resumed(name, place)
         self.on_resume(name, place)
         self._cue.get_service(name).resume(key)
+
+
+@cache
+def _as_read(options: tuple[tuple[str, Any], ...]) -> Limits:
+    """What the options of a service say, as a cue reads them."""
+    cue = runcue.Cue()
+    cue.service("any", **dict(options))
+    return limits_of(cue)["any"]
