@@ -376,6 +376,6 @@ class Settlement:
 
 def _hinted(work: Work, error: BaseException) -> BaseException:
     """What a handler has raised, with a note if it seems to have taken its work unit for a param."""
-    if work._task.parameters is None and ("Work" in (said := message_of(error)) or "Picture" in said):
+    if work._task.parameters is None and "Work" in message_of(error):
         hint_at_work(work._task.handler, error)
     return error

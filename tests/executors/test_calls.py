@@ -84,7 +84,7 @@ async def test_a_handler_sees_a_picture_of_its_work_unit(tmp_path: Path) -> None
         "metadata": {"user": "anna"},
         "inputs": [str(source)],
         "outputs": [str(target)],
-        "repr": "<Picture of work 1 task>",
+        "repr": "<Work 1 task>",
     }
     handle.work._declared.transaction.discard()  # type: ignore[union-attr]
 
@@ -98,6 +98,13 @@ async def test_what_a_picture_does_not_show_is_told_with_what_it_does(name: str)
     assert f"has no {name!r}. There is id, task, params, attempt" in text
     assert "in look_for" in trace
     assert "executors/calls.py" not in trace
+
+
+async def test_what_python_says_of_a_picture_names_a_work_and_one_that_is_given_back_comes_back() -> None:
+    answer = await called(elsewhere.add_to_work)
+    assert answer.failure is not None
+    assert answer.failure[:2] == ("TypeError", "unsupported operand type(s) for +: 'Work' and 'int'")
+    assert repr((await called(elsewhere.give_work)).value) == "<Work 1 task>"
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,16 @@ def spend_nothing(work: Any) -> None:
     work.spent()
 
 
+def add_to_work(work: Any) -> Any:
+    """Takes its work unit for a number."""
+    return work + 1
+
+
+def give_work(work: Any) -> Any:
+    """Gives back what it was given."""
+    return work
+
+
 def look_for(work: Any, name: str) -> Any:
     return getattr(work, name)
 
