@@ -39,8 +39,9 @@ def done_by_limits(
         starts.append(pause + at_least)
     if not starts:
         return None
-    lasts = (usual_duration(history, task) or 0.0 for task in {work.task for work in waiting})
-    done = max(starts) + max(lasts, default=0.0)
+    lasts = [usual_duration(history, task) or 0.0 for task in {work.task for work in waiting}]
+    # Who is the last to start may be of the quickest task, and the first of the slowest.
+    done = max(max(starts) + min(lasts, default=0.0), pause + max(lasts, default=0.0))
     return done if done < inf else None
 
 

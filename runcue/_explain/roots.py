@@ -193,11 +193,20 @@ class Roots:
         reason, history = crowd.reason, self._core.history
         if not crowd.lines or crowd.several > 1 or not isinstance(reason.subject, Service):
             return
-        waiting = [work for run_queue in crowd.lines for work in run_queue.in_line()]
+        lines = {run_queue: list(run_queue.in_line()) for run_queue in crowd.lines}
+        waiting = [work for line in lines.values() for work in line]
         if reason.kind == "slots":
             done = done_by_slots(history, reason.subject, waiting)
         else:
             done = done_by_limits(history, reason.subject, waiting, reason.until - self._now, self._now)
+        # What else they need, and that service besides its slots, may take longer.
+        for service in {one for run_queue in lines for one in run_queue.services}:
+            some = [
+                work for run_queue, line in lines.items() if service in run_queue.services for work in line
+            ]
+            later = done_by_limits(history, service, some, 0.0, self._now)
+            if done is not None and later is not None:
+                done = max(done, later)
         crowd.done = done
         if not self._core.ordered or not waiting:
             return

@@ -431,6 +431,43 @@ class Budget(Limit):
 
 
 @virtual
+async def test_all_are_done_no_earlier_than_the_last_to_start_however_long_others_take() -> None:
+    line = Line(rate="1/sec", burst=1)
+    line.task("slow", 10.0)
+    async with line.cue:
+        await line.submit(1, "slow")
+        await line.submit(1)
+        await asyncio.sleep(12)
+        await line.submit(1)  # takes the token that is there
+        await line.submit(1, "slow")
+        quick = await line.submit(4)
+        await asyncio.sleep(0.5)
+        [group] = line.cue.why().groups
+        assert group.eta == pytest.approx(10.5, abs=0.01)
+        await line.cue.drain()
+    assert now() == pytest.approx(12.5 + 10.5, abs=0.01)
+    assert quick[-1].work.started_at is not None
+
+
+@pytest.mark.parametrize("of_another", [False, True])
+@virtual
+async def test_all_who_wait_for_a_slot_are_done_no_earlier_than_their_rate_lets_the_last_one_start(
+    of_another: bool,
+) -> None:
+    line = Line(4.0, concurrent=1) if of_another else Line(4.0, concurrent=1, rate="1/min")
+    line.cue.service("other", **({"rate": "1/min"} if of_another else {"concurrent": 5}))
+    line.task("both", 4.0, uses=["api", "other"])
+    async with line.cue:
+        await line.submit(6, "both")
+        await asyncio.sleep(62)
+        [group] = line.cue.why().groups
+        assert (group.verdict, group.count) == ("waiting for a slot", 4)
+        assert " done in about 4 min" in str(group)
+        await line.cue.drain()
+    assert now() == pytest.approx(304, abs=0.01)
+
+
+@virtual
 async def test_a_limit_of_the_users_own_tells_of_the_first_in_line_alone() -> None:
     line = Line(limits=Budget(), concurrent=50)
     async with line.cue:
