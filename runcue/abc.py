@@ -106,9 +106,11 @@ class Call(Protocol):
 
     Attributes:
         payload: What is to be given to `runcue.executors.calls.run` there, which gives the answer.
+        place: Where it is carried out, for texts: "Dask worker tcp://10.0.0.2:8786". To be set by who knows; it is "".
     """
 
     payload: bytes
+    place: str
 
     def over(self) -> None:
         """To be called once it has come to its end after `stop()`, in any thread: then nothing is delivered."""

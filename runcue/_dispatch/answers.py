@@ -78,7 +78,7 @@ class Answers:
                 run.goes_on = False
                 if succeeded:
                     began = self._turns.now()
-                    said = work._task.calls.conclude(work, outcome)
+                    said = work._task.calls.conclude(work, outcome, run.place)
                     if (ended := self._turns.now()) - began > BLOCKS_AFTER:
                         what = f"Unpickling what the handler of task {work.task!r} has returned"
                         self._callbacks.door.blocked(what, began, ended, SEND_LESS, work)

@@ -17,14 +17,15 @@ class CallRun:
 
     Attributes:
         payload: What is to be given to `runcue.executors.calls.run`.
+        place: Where it was carried out, for people; "" if nobody has said so.
         goes_on: Whether it was handed on, and has not come to its end.
     """
 
-    __slots__ = ("_then", "goes_on", "payload")
+    __slots__ = ("_then", "goes_on", "payload", "place")
 
     def __init__(self) -> None:
         self._then: Callable[[], None] | None = None
-        self.payload = b""
+        self.payload, self.place = b"", ""
         self.goes_on = False
 
     def over(self) -> None:

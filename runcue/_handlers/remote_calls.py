@@ -1,7 +1,7 @@
-"""Handlers that run elsewhere: what is sent there, and what is made of the answer.
+"""Handlers that run elsewhere: what is sent there.
 
-Lives here: `Calls`, which packs the calls of one task and takes the answers apart. What happens at the other end is in
-`executors.calls`.
+Lives here: `Calls`, which packs the calls of one task. What happens at the other end is in `executors.calls`, what is
+made of the answer in `conclusions`.
 
 What is sent is pickled here and not by whoever carries it: so what cannot be is told with the path to it, in the line
 of the mistake where it is known by then. A function goes by its name. That may lead to what decorators have made of it,
@@ -21,48 +21,26 @@ from importlib import import_module
 from inspect import getclosurevars, unwrap
 from pathlib import Path
 from types import FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
+from runcue._handlers.conclusions import Conclusion, conclude
 from runcue._handlers.parameters import Parameters
 from runcue._model.callables import located
-from runcue._model.errors import (
-    ConfigurationError,
-    HandlerExited,
-    InvalidParams,
-    PublishError,
-    RemoteError,
-    RuncueError,
-    is_a,
-)
+from runcue._model.errors import ConfigurationError, InvalidParams, PublishError
 from runcue._model.texts import error_words, shortened, words_of
 from runcue._model.work import Work
 from runcue._scheduling.lines import services_for
 from runcue.abc import CallExecutor
-from runcue.executors.calls import PROTOCOL, Answer, here, load_answer, load_error, unwrapped
+from runcue.executors.calls import PROTOCOL, unwrapped
 from runcue.executors.culprits import find_culprit
 from runcue.executors.pictures import Room
 
-__all__ = ["Calls", "Conclusion", "RemoteTraceback"]
+__all__ = ["Calls"]
 
 _DEEPEST: Final = 20
 """So many layers of decorators are taken off."""
-
-
-class RemoteTraceback(Exception):
-    """Where it was that a handler has raised elsewhere: the cause of what it has raised.
-
-    Args:
-        text: The traceback.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
 class Calls:
@@ -191,14 +169,9 @@ class Calls:
             self._pickled(value, what)
         raise reason
 
-    def conclude(self, work: Work, answer: bytes) -> Conclusion:
-        """What an answer says of an attempt. What it has written is to be published, what it has spent is noted.
-
-        Args:
-            work: What it was started for.
-            answer: As it has come.
-        """
-        return _concluded(work, answer)
+    def conclude(self, work: Work, answer: bytes, place: str) -> Conclusion:
+        """See `conclusions.conclude`."""
+        return conclude(work, answer, place)
 
     def _pickled(self, value: Any, what: str) -> bytes:
         try:
@@ -336,72 +309,6 @@ def _found(module: str, name: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part, None)
     return found
-
-
-class Conclusion(NamedTuple):
-    """What an answer says of an attempt.
-
-    Attributes:
-        succeeded: Whether the handler has returned.
-        outcome: Its value, or what it has raised.
-        final: Whether another attempt would come to the same.
-        entered: When it was entered, by the monotonic clock of this machine; None where it ran on another one.
-        lasted: For how long it has run.
-    """
-
-    succeeded: bool
-    outcome: Any
-    final: bool
-    entered: float | None
-    lasted: float
-
-
-def _concluded(work: Work, answer: bytes) -> Conclusion:
-    try:
-        said = load_answer(answer)
-    except Exception as error:
-        # Most likely a class of the user's that does not take itself apart and together as it should.
-        reason = pickle.UnpicklingError(
-            f"What the handler of {words_of(work.task)} has sent back cannot be unpickled: {error_words(error)}."
-        )
-        reason.__cause__ = error
-        return Conclusion(False, reason, True, None, 0.0)
-    entered = said.entered if said.host == here() else None
-    succeeded, outcome = True, said.value
-    if said.failure is not None:
-        succeeded, outcome = False, _error_of(said, work.task)
-    try:
-        for amounts in said.spent:
-            work.spent(**amounts)
-        declared = work._declared
-        if succeeded and declared is not None and declared.transaction is not None:
-            declared.transaction.keep(said.written)
-    except RuncueError as error:
-        if succeeded:
-            succeeded, outcome = False, error
-    return Conclusion(succeeded, outcome, said.final, entered, max(0.0, said.left - said.entered))
-
-
-def _error_of(answer: Answer, task: str) -> BaseException:
-    """What a handler has raised elsewhere: itself if it can be had, with its traceback there as its cause."""
-    assert answer.failure is not None
-    kind, text, trace = answer.failure
-    error: BaseException | None = None
-    if answer.error is not None:
-        try:
-            error = load_error(answer.error)
-        except Exception:  # it can be only there
-            error = None
-    if not isinstance(error, BaseException):
-        error = RemoteError(kind, text, trace)
-    if is_a(error, KeyboardInterrupt):
-        # Who has pressed Ctrl-C is heard of here by himself.
-        exited = HandlerExited(f"The handler of {task!r} ended with {error_words(error)}")
-        exited.__cause__ = error
-        error = exited
-    if error.__cause__ is None and trace:
-        error.__cause__ = RemoteTraceback(trace)
-    return error
 
 
 def _rooms_of(work: Work) -> tuple[Room, ...]:

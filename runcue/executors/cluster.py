@@ -56,6 +56,16 @@ _WARNS_FROM: Final = "distributed.admin.large-graph-warning-threshold"
 _THREAD: Final = "runcue-dask"
 
 
+class _Future(Future[Any]):
+    """What gets an answer.
+
+    Attributes:
+        place: The worker that has the call, for people; "" while none has.
+    """
+
+    place = ""
+
+
 class _Call:
     """A call, from being asked for to its answer.
 
@@ -68,7 +78,7 @@ class _Call:
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
-        self.future: Future[Any] = Future()
+        self.future = _Future()
 
     def fail(self, error: BaseException) -> None:
         """There will be no answer."""
@@ -304,6 +314,7 @@ class _Session:
             self._waiting.popleft()
             if call.future.set_running_or_notify_cancel():
                 assert worker is not None
+                call.future.place = f"Dask worker {worker.address}"
                 worker.calls[call] = self._loop.create_task(self._follow(call, worker))
         return not is_shut_down or bool(self._waiting) or any(one.calls for one in self._workers.values())
 

@@ -75,6 +75,11 @@ class DaskExecutor(FuturesExecutor):
         pool = DaskPool(self._address, counted)
         return pool
 
+    def where(self, work: Any) -> str:
+        """Which worker has the handler of a work unit, for people; "" while none has."""
+        place: str = getattr(self._futures.get(work), "place", "")
+        return place
+
     @property
     def missing(self) -> str:
         """What is missing for a call to begin, as a sentence without its end that says what to do; "" if nothing is."""

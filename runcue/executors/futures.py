@@ -341,6 +341,7 @@ def _returned(channel: _Channel, work: Any, given: float, future: Future[Any]) -
 
 def _answered(channel: _Channel, work: Any, call: Call, given: float, future: Future[Any]) -> None:
     """A call has come to its end, or will never begin."""
+    call.place = getattr(future, "place", "")
     if channel.closed:
         call.over()
     else:

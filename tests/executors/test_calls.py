@@ -66,7 +66,7 @@ async def test_a_coroutine_cannot_be_sent_back_and_nothing_is_said_of_its_never_
 async def test_who_was_interrupted_elsewhere_is_named() -> None:
     cue, packs = world(elsewhere.raise_what)
     work = (await cue.submit("task", {"what": "interrupt"})).work
-    outcome = packs.conclude(work, calls.run(packs.pack(work))).outcome
+    outcome = packs.conclude(work, calls.run(packs.pack(work)), "").outcome
     assert isinstance(outcome, runcue.HandlerExited)
     assert str(outcome) == "The handler of 'task' ended with KeyboardInterrupt"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import socket
 import threading
 import time
@@ -260,6 +261,44 @@ def test_what_a_function_uses_that_cannot_be_sent_is_named(cluster: Cluster) -> 
                     runcue.ConfigurationError, match=rf"cannot be sent to where it is to run: .*{said}"
                 ):
                     await cue.submit(name, {"number": 1})
+
+    asyncio.run(main())
+
+
+def test_it_is_told_which_worker_has_what_runs(cluster: Cluster, tmp_path: Path) -> None:
+    def wait_for(path: str) -> None:
+        while not Path(path).exists():
+            time.sleep(0.005)
+
+    async def main() -> None:
+        async with cue_on(cluster, wait_for) as cue:
+            handle = await cue.call(wait_for, str(tmp_path / "go"))
+            try:
+                await until(lambda: "it is at Dask worker tcp://127.0.0.1:" in str(cue.why(handle)))
+            finally:
+                (tmp_path / "go").touch()
+
+    asyncio.run(main())
+
+
+def test_a_module_that_a_worker_does_not_have_is_named_with_the_worker(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_here.py").write_text("def double(number: int) -> int:\n    return 2 * number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    double = importlib.import_module("only_here").double
+
+    async def main() -> None:
+        async with cue_on(cluster, double, retry=3) as cue:
+            handle = await cue.call(double, number=1)
+            with pytest.raises(
+                runcue.ConfigurationError,
+                match=r"^The handler of task 'double' cannot be loaded by Dask worker tcp://127.0.0.1:\d+ "
+                r"\(ModuleNotFoundError: No module named 'only_here'\): what it and its params import must be there",
+            ) as raised:
+                await handle
+            assert isinstance(raised.value.__cause__, ModuleNotFoundError)
+            assert len(handle.work.attempts) == 1
 
     asyncio.run(main())
 

@@ -608,22 +608,21 @@ async def test_who_closes_its_pipe_and_lives_is_killed_and_the_loop_waits_for_no
 async def test_when_one_process_could_not_be_started_the_next_one_may_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    popen, failed = _process._popen, list[str]()
+    popen, cue = _process._popen, runcue.Cue(max_processes=2)
+    for name in ("first", "second"):
+        cue.task(name, run_in="process")(in_processes.who)
 
-    def fail_twice(theirs: tuple[int, int, int]) -> Any:
-        if len(failed) < 2:  # once for each call that comes
-            failed.append("failed")
+    def fail_for_the_first(theirs: tuple[int, int, int]) -> Any:
+        executor = cue._executors._processes
+        assert executor is not None
+        # As long as it has not been told so.
+        if any(work.task == "first" for work, _, _ in executor._line):
             raise BlockingIOError("Resource temporarily unavailable")
         return popen(theirs)
 
-    monkeypatch.setattr(_process, "_popen", fail_twice)
-    cue = runcue.Cue(max_processes=2)
-    api = cue.service("api")
-    cue.task("who", uses=api, run_in="process")(in_processes.who)
+    monkeypatch.setattr(_process, "_popen", fail_for_the_first)
     async with cue:
-        api.pause()
-        first, second = await cue.submit("who"), await cue.submit("who")
-        api.resume()  # both come at once
+        first, second = await cue.submit("first"), await cue.submit("second")
         with pytest.raises(runcue.WorkerDied, match="No process can be started"):
             await first
         async with asyncio.timeout(20):
