@@ -1,4 +1,4 @@
-"""docs/clusters.md tells the truth: its program runs as written, on a cluster, and prints what is said."""
+"""docs/clusters.md tells the truth: its programs run as written, on a cluster, and print what is said."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ BLOCKS = blocks(ROOT / "docs" / "clusters.md")
 
 
 @pytest.mark.rule(59)
-def test_the_program_of_the_page_runs_as_written_and_prints_what_is_said(tmp_path: Path) -> None:
+def test_the_programs_of_the_page_run_as_written_and_print_what_is_said(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="it takes the extra `dask`")
-    ((program, said),) = [pair for pair in pairwise(BLOCKS) if pair[0].language == "python"]
-    (tmp_path / "program.py").write_text(program.body, encoding="utf-8")
+    programs = [pair for pair in pairwise(BLOCKS) if pair[0].language == "python"]
+    assert len(programs) == 2
     with Cluster(tmp_path, workers=1) as cluster:
-        done = run_python("program.py", folder=tmp_path, env={"DASK_SCHEDULER": cluster.address})
-    assert (done.stdout, done.stderr) == (said.body, "")
+        for program, said in programs:
+            (tmp_path / "program.py").write_text(program.body, encoding="utf-8")
+            done = run_python("program.py", folder=tmp_path, env={"DASK_SCHEDULER": cluster.address})
+            assert (done.stdout, done.stderr) == (said.body, "")
 
 
 def test_no_block_escapes_by_its_name() -> None:
