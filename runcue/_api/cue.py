@@ -1502,16 +1502,19 @@ class Cue:
             Blocked:
               bake #1  input File('no/such/dough') is missing, and nothing planned makes it
         """
+        from runcue._dispatch.outside_tasks import outside_tasks  # noqa: PLC0415
         from runcue._planning.planner import make_plan  # noqa: PLC0415
 
-        return make_plan(
+        return outside_tasks(
+            None,
+            make_plan,
             self._core,
             self._registry,
             self._dispatcher.flags,
             submissions,
-            now=self._dispatcher.turns.now(),
-            wall=self._dispatcher.turns.wall(),
-            prioritised=self._core.ordered,
+            self._dispatcher.turns.now(),
+            self._dispatcher.turns.wall(),
+            self._core.ordered,
         )
 
     @says_what_it_takes
@@ -1546,9 +1549,10 @@ class Cue:
                 classDef missing fill:#ffffff,stroke:#868e96,color:#495057,stroke-dasharray:5 4
             <BLANKLINE>
         """
+        from runcue._dispatch.outside_tasks import outside_tasks  # noqa: PLC0415
         from runcue._explain.graph import draw  # noqa: PLC0415
 
-        return draw(self._core, self._dispatcher.flags, of, limit)
+        return outside_tasks(None, draw, self._core, self._dispatcher.flags, of, limit)
 
     @overload
     def why(self) -> WhyAll: ...

@@ -17,6 +17,7 @@ from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
 from runcue._callbacks.callbacks import Callbacks
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._explain.explanations import Explanations, load
 from runcue._model.checks import is_one_of
 from runcue._model.errors import ConfigurationError, UnknownWork, UsageError
@@ -81,17 +82,17 @@ class Inquiry:
     def blocked(self) -> list[dict[str, Any]]:
         """See `Cue.debug_blocked`."""
         now = self._dispatcher.turns.now()  # before all of that is loaded
-        return self._questions.blocked(now)
+        return outside_tasks(None, self._questions.blocked, now)
 
     def why(self, work_id: str | Work) -> Why:
         """See `Cue.why`."""
         now = self._dispatcher.turns.now()
-        return self._questions.why(self._find(work_id), now)
+        return outside_tasks(None, self._questions.why, self._find(work_id), now)
 
     def why_all(self) -> WhyAll:
         """See `Cue.why`, of all work units at once."""
         now = self._dispatcher.turns.now()
-        return self._questions.why_all(now)
+        return outside_tasks(None, self._questions.why_all, now)
 
     def waiting_for_room(self) -> int:
         """How many submissions wait for room."""
@@ -110,7 +111,7 @@ class Inquiry:
         """See `Cue.why_stale`."""
         work = self._find(work_id)
         others = (other for inquiry in list(_INQUIRIES) for other in list(inquiry._core.history))
-        return self._questions.why_stale(work, others)
+        return outside_tasks(None, self._questions.why_stale, work, others)
 
     def known(self, work: object) -> Work | None:
         """The work unit that is meant, None if the cue does not know it (any more).

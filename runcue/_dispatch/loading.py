@@ -10,14 +10,16 @@ Must not know: who asks, what was read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar, copy_context
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from runcue._artifacts.reads import READS
+from runcue._callbacks.door import AWAIT
 from runcue._callbacks.forks import FORKS, leave
 from runcue._dispatch.off_loop import NO_THREAD, off_loop
+from runcue._handlers.coroutines import watched
 from runcue._handlers.named_functions import NamedFunction
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
@@ -207,7 +209,7 @@ async def _read(work: Work, load: Callable[[Work], Any], loaded: Loaded) -> Base
             finally:
                 if takes_room:
                     room.release()
-        loaded.value = await value if is_awaitable(value) else value
+        loaded.value = await _awaited(value, work, load) if is_awaitable(value) else value
         loaded.reading = None
     except BaseException as raised:
         if work._value is loaded:
@@ -222,6 +224,19 @@ async def _read(work: Work, load: Callable[[Work], Any], loaded: Loaded) -> Base
             error.__cause__ = raised
         error = kept(error)
     return error
+
+
+def _awaited(value: Any, work: Work, load: Callable[[Work], Any]) -> Awaitable[Any]:
+    """What it has returned to be awaited, to its end."""
+    what, door = f"load= of task {work.task!r}, {located(load)},", work._task.dispatcher.callbacks.door
+
+    def blocked(began: float, ended: float) -> None:
+        door.blocked(what, began, ended, AWAIT, work)
+
+    def cancelled() -> None:
+        door.cancelled(what, work)
+
+    return watched(value, door.now, blocked, cancelled)
 
 
 def _room(dispatcher: Dispatcher) -> asyncio.Semaphore:

@@ -12,12 +12,16 @@ import asyncio
 from asyncio import current_task as _current_task
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["outside_tasks"]
 
+_Answer = TypeVar("_Answer")
 
-def outside_tasks(loop: asyncio.AbstractEventLoop | None, call: Callable[..., Any], *args: Any) -> Any:
+
+def outside_tasks(
+    loop: asyncio.AbstractEventLoop | None, call: Callable[..., _Answer], *args: Any
+) -> _Answer:
     """Call a function as if no asyncio task was running.
 
     Args:

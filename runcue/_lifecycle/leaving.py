@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._explain.explanations import Explanations
 from runcue._explain.likeness import grouped
 from runcue._lifecycle.cancellation import BY_STOP
@@ -205,9 +206,10 @@ class Leaving:
     def _leave(self, works: Collection[Work], *, told: bool = False) -> None:
         if not works:
             return
-        now = self._dispatcher.turns.now()
-        wall = now + self._dispatcher.turns.skew
-        reasons = list(self._explanations.explainer.reasons(works, now, wall))
+        now = (turns := self._dispatcher.turns).now()
+        wall = now + turns.skew
+        explainer = self._explanations.explainer
+        reasons = outside_tasks(turns.loop, lambda: list(explainer.reasons(works, now, wall)))
         from runcue._explain.reasons import Reason  # noqa: PLC0415 - loaded when something is to be explained
         from runcue._explain.wording import in_short  # noqa: PLC0415 - loaded when something is to be explained
 

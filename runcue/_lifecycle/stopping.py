@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.closed_loops import dismiss, is_being_closed
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.timers import Alarm
 from runcue._explain.explanations import Explanations
 from runcue._explain.likeness import grouped
@@ -248,13 +249,13 @@ class Stopping:
             self._dispatcher.rechecker.want_all()
             await self.rest()
         self._deadlocks.at_rest(self.reasons)
-        self._diagnostics.look_now()
+        outside_tasks(self._dispatcher.turns.loop, self._diagnostics.look_now)
         return self.summary(self.reasons(), self.leaving.unsettled())
 
     def reasons(self) -> list[Blocked]:
         """Why each pending work unit does not run, oldest first."""
-        now = self._dispatcher.turns.now()
-        return self._explanations.blocked(now, now + self._dispatcher.turns.skew)
+        now = (turns := self._dispatcher.turns).now()
+        return outside_tasks(turns.loop, self._explanations.blocked, now, now + turns.skew)
 
     def summary(self, blocked: list[Blocked], left: list[Work]) -> Summary:
         """What became of the work units since the start."""
@@ -381,7 +382,7 @@ class Stopping:
                         continue
                     if not asked:
                         asked = True
-                        self._ask_once_more()
+                        outside_tasks(dispatcher.turns.loop, self._ask_once_more)
                         continue
                     self._deadlocks.at_rest(self.reasons)
                     # What an on_cancel listener submits now would be cancelled again, for ever.

@@ -58,7 +58,6 @@ def make_plan(
     registry: Registry,
     flags: Mapping[Hashable, list[int]],
     submissions: Iterable[Any] | None,
-    *,
     now: float,
     wall: float,
     prioritised: bool,

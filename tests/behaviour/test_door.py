@@ -537,6 +537,58 @@ def test_an_async_callback_that_cancels_its_own_task_cancels_nobody_elses(
     expect_told(seen)
 
 
+class Cancelling(runcue.Artifact):
+    """An input that is never there, and cancels the task that it is asked in."""
+
+    def __init__(self) -> None:
+        self.key = "cancelling"
+
+    def valid(self) -> bool:
+        task = asyncio.current_task()
+        if task is not None and task.get_name() != "runcue":
+            task.cancel()
+        return False
+
+
+@pytest.mark.rule(13, 23)
+@each_loop
+@pytest.mark.parametrize(
+    "how", ["drain", "stop", "stop at once", "why", "why all", "blocked", "graph", "plan"]
+)
+def test_an_artifact_that_is_asked_for_an_answer_cancels_nobody_who_wants_that(how: str, loop: str) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+
+        @cue.task("read", inputs=Cancelling())
+        def read(work: runcue.Work) -> None: ...
+
+        cue.start()
+        handle = await cue.submit("read")
+        if how == "drain":
+            assert (await cue.drain()).blocked
+        elif how == "stop":
+            assert (await cue.stop()).blocked
+        elif how == "stop at once":
+            assert (await cue.stop(drain=False)).cancelled
+        else:
+            await asyncio.sleep(0.01)
+            asks: dict[str, Callable[[], object]] = {
+                "why": lambda: cue.why(handle),
+                "why all": cue.why,
+                "blocked": cue.debug_blocked,
+                "graph": cue.graph,
+                "plan": lambda: cue.plan(["read"]),
+            }
+            asks[how]()
+        await asyncio.sleep(0)  # here it would come
+        me = asyncio.current_task()
+        assert me is not None
+        assert not me.cancelling()
+        await cue.stop()
+
+    run_on(loop, main)
+
+
 @pytest.mark.rule(12)
 @pytest.mark.parametrize("place", [*GATES, *LISTENERS], ids=str)
 def test_a_handle_that_is_returned_is_a_value(place: Place, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,8 @@ import pytest
 import runcue
 from runcue.testing import run
 from tests.support.loops import each_loop, run_on
-from tests.support.virtual_time import virtual
+from tests.support.virtual_time import now, virtual
+from tests.support.worlds import GuardedLoop
 
 pytestmark = pytest.mark.rule(43)
 
@@ -142,6 +143,47 @@ def test_what_is_no_exception_ends_nobody_who_asks(kind: type[BaseException], pl
                 await handle
 
     run(main)
+
+
+@pytest.mark.rule(13)
+@each_loop
+@pytest.mark.parametrize("when", ["at its end", "before it awaits"])
+def test_one_that_cancels_its_own_task_cancels_nobody_who_asks(when: str, loop: str) -> None:
+    async def load(number: int) -> int:
+        me = asyncio.current_task()
+        assert me is not None
+        me.cancel()
+        if when == "before it awaits":
+            await asyncio.sleep(0)
+        return number
+
+    async def main() -> None:
+        shop = Shop(load)
+        async with shop.cue as cue:
+            handle = await cue.call(shop.make, 3)
+            asked = await asyncio.gather(handle, handle.result(), return_exceptions=True)
+            if when == "at its end":
+                assert asked == [3, 3]
+            else:
+                assert [type(one) for one in asked] == [runcue.HandlerExited] * 2
+
+    run_on(loop, main)
+
+
+@virtual
+async def test_one_that_is_awaited_and_keeps_the_loop_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def load(number: int) -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, GuardedLoop)
+        loop.reach(now() + 0.08)
+        return number
+
+    shop = Shop(load)
+    async with shop.cue as cue:
+        assert await (await cue.call(shop.make, 3)) == 3
+    [line] = [text for text in caplog.messages if "blocked the event loop" in text]
+    assert line.startswith("load= of task 'make', ")
+    assert "80 ms" in line
 
 
 @virtual
