@@ -11,6 +11,7 @@ so that the process need not import runcue, which takes several times as long as
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
 import logging.handlers
@@ -61,7 +62,12 @@ _AFTER_PARENT: Final = 0.5
 
 
 def main(
-    calls_from: io.BufferedReader, answers_to: int, lifeline: int, setup: dict[str, Any], calls: Any
+    calls_from: io.BufferedReader,
+    answers_to: int,
+    lifeline: int,
+    leash: int,
+    setup: dict[str, Any],
+    calls: Any,
 ) -> None:
     """Serve until the parent closes the pipe.
 
@@ -70,17 +76,19 @@ def main(
         answers_to: The pipe for answers.
         lifeline: A pipe that ends with the parent, whatever that has died of. By a byte it asks when the handler was
             entered that runs, or is entered next.
+        leash: Another one that ends so, by which nothing comes.
         setup: What the parent says of itself, see `processes`.
         calls: The module `runcue.executors.calls`.
     """
     # Not ignored for good: so it would be in all that a handler starts, too.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, setup["mask"])
-    pipes = (calls_from.fileno(), answers_to, lifeline)
+    pipes = (calls_from.fileno(), answers_to, lifeline, leash)
     for one in pipes:
         os.set_inheritable(one, False)
     # What a handler forks may live on; who waits for the end of a pipe must not wait for that.
     os.register_at_fork(after_in_child=lambda: _let_go(pipes))
+    _be_killed_at_end_of(leash)
     ending, to_parent = threading.Event(), _ToParent(answers_to)
     watch = threading.Thread(
         target=_end_with_parent, args=(lifeline, ending, to_parent.ask), name="runcue-lifeline", daemon=True
@@ -112,6 +120,7 @@ def main(
             _leave(answer, calls)
         to_parent.answer(answer)
     ending.set()
+    _let_end(leash)
     # What is to be done at the end of a process is done; should it hang, nobody else would end this one.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_LAST)
@@ -296,6 +305,29 @@ def _end_with_parent(lifeline: int, ending: threading.Event, ask: Callable[[], o
     if ending.is_set():
         sleep(_AFTER_PARENT)
     os.killpg(0, signal.SIGKILL)
+
+
+def _be_killed_at_end_of(pipe: int) -> None:
+    """Have the system kill this process, with all that was started here, when a pipe ends.
+
+    No thread can do that while a handler keeps Python's lock, as a long regular expression does, nor can a process
+    that was stopped. Where a system does not know how, `_end_with_parent` is alone with it.
+    """
+    if hasattr(fcntl, "F_SETSIG"):
+        try:
+            fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
+            fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+        except OSError:
+            pass  # not every system that has the names can do it
+
+
+def _let_end(pipe: int) -> None:
+    """Be killed by the end of that pipe no more."""
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) & ~os.O_ASYNC)
+    except OSError:
+        pass  # a handler has closed it
 
 
 def _let_go(pipes: tuple[int, ...]) -> None:

@@ -32,7 +32,7 @@ __all__ = ["Process"]
 
 _BOOT: Final = """\
 import sys, marshal
-r, w, l = map(int, sys.argv[1:])
+r, w, l, e = map(int, sys.argv[1:])
 f = open(r, 'rb')
 setup = marshal.load(f)
 sys.path[:] = setup['path']
@@ -40,7 +40,7 @@ for name, code in setup['code']:
     module = sys.modules[name] = type(sys)(name)
     module.__file__ = code.co_filename
     exec(code, module.__dict__)
-sys.modules['runcue.executors._child'].main(f, w, l, setup, sys.modules['runcue.executors.calls'])
+sys.modules['runcue.executors._child'].main(f, w, l, e, setup, sys.modules['runcue.executors.calls'])
 """
 """What a new process begins with. Nothing is imported that could be shadowed by a file in the working folder."""
 
@@ -75,6 +75,7 @@ class Process:
         "__weakref__",
         "_folder",
         "_input",
+        "_leash",
         "_length",
         "_lifeline",
         "_lock",
@@ -103,7 +104,7 @@ class Process:
         self._output = memoryview(b"")
         with _Pipes() as pipes:
             self._popen = _popen(pipes.theirs)
-            self.answers_from, self.calls_to, self._lifeline = pipes.keep_ours()
+            self.answers_from, self.calls_to, self._lifeline, self._leash = pipes.keep_ours()
         os.set_blocking(self.answers_from, False)
         os.set_blocking(self.calls_to, False)
         _alive.add(self)
@@ -249,7 +250,7 @@ class Process:
     def close(self) -> None:
         """Close its pipes. It ends by that, should it be there yet."""
         _alive.discard(self)
-        for name in ("calls_to", "answers_from", "_lifeline"):
+        for name in ("calls_to", "answers_from", "_lifeline", "_leash"):
             self._close(name)
 
     def _close(self, name: str) -> None:
@@ -265,14 +266,14 @@ class Process:
 
 
 class _Pipes:
-    """Three pipes to a new process. If that does not come to be, they are closed."""
+    """Four pipes to a new process. If that does not come to be, they are closed."""
 
     def __init__(self) -> None:
         self._ends: list[int] = []
 
     def __enter__(self) -> Self:
         try:
-            for _ in range(3):
+            for _ in range(4):
                 self._ends += _above_standard(os.pipe())
         except BaseException:
             self.__exit__()
@@ -280,16 +281,16 @@ class _Pipes:
         return self
 
     @property
-    def theirs(self) -> tuple[int, int, int]:
-        """Where calls come from, where answers go to, and the lifeline."""
-        calls_from, _, _, answers_to, lifeline, _ = self._ends
-        return calls_from, answers_to, lifeline
+    def theirs(self) -> tuple[int, ...]:
+        """Where calls come from, where answers go to, the lifeline and the leash: see `_child.main`."""
+        calls_from, _, _, answers_to, lifeline, _, leash, _ = self._ends
+        return calls_from, answers_to, lifeline, leash
 
-    def keep_ours(self) -> tuple[int, int, int]:
-        """Where answers come from, where calls go to, and our end of the lifeline: they stay open."""
-        calls_from, calls_to, answers_from, answers_to, lifeline, ours = self._ends
-        self._ends = [calls_from, answers_to, lifeline]
-        return answers_from, calls_to, ours
+    def keep_ours(self) -> tuple[int, int, int, int]:
+        """Where answers come from, where calls go to, and our ends of lifeline and leash: they stay open."""
+        _, calls_to, answers_from, _, _, lifeline, _, leash = self._ends
+        self._ends = list(self.theirs)
+        return answers_from, calls_to, lifeline, leash
 
     def __exit__(self, *raised: object) -> None:
         for end in self._ends:
@@ -307,7 +308,7 @@ def _above_standard(ends: tuple[int, int]) -> list[int]:
             os.close(end)
 
 
-def _popen(theirs: tuple[int, int, int]) -> subprocess.Popen[bytes]:
+def _popen(theirs: tuple[int, ...]) -> subprocess.Popen[bytes]:
     if not sys.executable:
         raise OSError("sys.executable says of no Python that could be started for handlers")
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]

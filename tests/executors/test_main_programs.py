@@ -273,11 +273,16 @@ LONG = """
     """
 
 
-def is_alive(pid: int) -> bool:
+def state_of(pid: int) -> str:
+    """Of a process, as of `ps`: "Z" is one that has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "Z"
+
+
+def is_alive(pid: int) -> bool:
+    return state_of(pid) != "Z"
 
 
 def pids_in(folder: Path) -> list[int]:
@@ -307,3 +312,46 @@ def test_when_a_program_is_killed_or_interrupted_its_processes_are_gone_within_a
         assert time.monotonic() - killed < 5  # a second, on a machine that has nothing else to do
         program.wait(20)
     assert pids_in(tmp_path)
+
+
+def test_when_a_program_is_killed_a_process_ends_that_keeps_its_lock_and_one_that_was_stopped(
+    tmp_path: Path,
+) -> None:
+    script = write(
+        tmp_path,
+        "script.py",
+        """
+        import os, pathlib, re, signal
+        import runcue
+
+        cue = runcue.Cue(max_processes=2)
+
+        def tell(number):
+            pathlib.Path("new").write_text(f"{os.getpid()}")
+            os.replace("new", f"pids{number}")
+
+        @cue.task(run_in="process")
+        def keep_the_lock():
+            tell(0)
+            re.match("(a+)+$", 60 * "a" + "b")
+
+        @cue.task(run_in="process")
+        def be_stopped():
+            tell(1)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+        async def main():
+            async with cue:
+                await cue.call(keep_the_lock)
+                await cue.call(be_stopped)
+
+        if __name__ == "__main__":
+            runcue.run(main)
+        """,
+    )
+    with start_python(script, folder=tmp_path, stdin=-3) as program:
+        wait_until(lambda: len(pids_in(tmp_path)) == 2)
+        keeping, stopped = (int((tmp_path / f"pids{one}").read_text()) for one in range(2))
+        wait_until(lambda: state_of(stopped) == "T")
+        program.kill()
+        wait_until(lambda: not (is_alive(keeping) or is_alive(stopped)))
