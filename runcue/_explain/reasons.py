@@ -31,6 +31,7 @@ from runcue._scheduling.lines import line_of
 
 __all__ = [
     "Reason",
+    "kept_longer",
     "reason_of",
     "reasons_of",
     "since_of",
@@ -248,6 +249,22 @@ def reasons_of(
         else:
             known = lines[line]
             yield work, known and known.shared_by(work, since_of(work))
+
+
+def kept_longer(work: Work, until: float, now: float) -> tuple[Reason, ...]:
+    """What of limits, slots aside, keeps a work unit from starting at an instant that is ahead, as far as is known now.
+
+    Args:
+        work: It must not start before that instant.
+        until: That instant, monotonic.
+        now: Monotonic.
+    """
+    return tuple(
+        Reason(work, _KINDS_OF_REFUSAL[by], service, until=end, said=said)
+        for one in work._task.run_queue.services_for(work)
+        for service, by, said, end in one.refusals(now, work)
+        if by != "slots" and end > until and (end < inf or by == "paused")
+    )
 
 
 def _held_up_by_limits(work: Work, now: float, since: float) -> Reason | None:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from runcue._explain.durations import usual_durations
 from runcue._explain.holders import Holders
+from runcue._explain.unforeseen import may_come_before, may_pass, others_take
 from runcue._limits.keyed import KeyService
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import UNBOUNDED, Service
@@ -134,10 +135,18 @@ def turn_of(
     earliest |= at_least
     ahead = max(way.before for way in ways)
     eta, about = _slowest(ways)
+    if eta is not None and ahead and not about:
+        earliest |= sum(way.number_in_the_way() for way in ways) > 1
     if not_before > now:
         # It says when it is to be asked again, with the first in line, and nothing of who comes after that one.
         earliest |= ahead > 0 or not_before == inf
         eta = None if eta is None or not_before == inf else max(eta, not_before - now)
+    if eta is not None:
+        slowest = [one for one, way in zip(queue.services, ways, strict=True) if way.is_slowest(eta)]
+        earliest |= may_come_before(core, work, now + eta) or others_take(queue, slowest)
+        if may_pass(queue, [one for one, number, _ in counted if number]):
+            about = True
+            earliest &= at_least or not all(way.is_told for way in ways)
     alone, passing = eta, None
     if core.ordered and work._phase == READY:
         passed = _passed_by(core, work, now, wall, holders)
@@ -315,6 +324,34 @@ class _Way:
         number = self.before + more + 1
         when = max((limit.nth_room(self._now, number) for limit in self._limits), default=self._now)
         return max(0.0, when - self._now)
+
+    def number_in_the_way(self) -> int:
+        """How many of its limits, its slots among them, do not let all of these start at once.
+
+        If there are several, each may put off what was reckoned of the others. Slots do not where all that start by the
+        limits find free ones.
+        """
+        number = [limit.nth_room(self._now, self.before + 1) > self._now for limit in self._limits].count(
+            True
+        )
+        return number + (self.by_slots(0) != 0 and not (number and self._slots_suffice()))
+
+    def _slots_suffice(self) -> bool:
+        slots = self._free + self._held
+        for place in range(min(self.before + 1, _SAMPLE)):
+            # By the slots that there are now, or by that of the one that was so many before it.
+            first = place < slots
+            free = self.by_slots(place - self.before) if first else self._lasts
+            if free is None:
+                return False
+            start = self.by_limits(place - self.before)
+            if free > start - (0.0 if first else self.by_limits(place - self.before - slots)):
+                return False
+        return True
+
+    def is_slowest(self, eta: float) -> bool:
+        """Whether it is what a work unit waits for that starts in so many seconds."""
+        return eta in (self.by_slots(0), self.by_limits(0))
 
     def by_slots(self, more: int) -> float | None:
         """In how many seconds it gets a slot, if so many more stood before it; None if that is not known."""

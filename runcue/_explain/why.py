@@ -24,13 +24,13 @@ from runcue._explain.holders import Holders, wanted_slots
 from runcue._explain.kinds import Kind
 from runcue._explain.lacks import Lacks, needs_all
 from runcue._explain.neighbours import Neighbours
-from runcue._explain.reasons import Reason, reason_of, reasons_of, since_of, unready
+from runcue._explain.reasons import Reason, kept_longer, reason_of, reasons_of, since_of, unready
 from runcue._explain.settled import explain_settled
 from runcue._explain.turn import Passing, Turn, passing_of, turn_of
 from runcue._explain.waits import MOST_AWAITED, Lost, Waits
 from runcue._handlers.outputs import run_of
 from runcue._limits.service import Service
-from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, READY, RUNNING, SETTLED
+from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_DUE, NOT_READY, READY, RUNNING, SETTLED
 from runcue._model.priority import STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -107,13 +107,23 @@ class Explainer:
         """When it is the turn of a work unit that stands in line."""
         if reason.kind not in _IN_LINE:
             return None
-        not_before = max((one.until for one in (reason, *reason.beside) if one.kind in _UNTIL), default=-inf)
+        untils = [
+            self._by_budget(one, now) if one.kind == "budget" else one.until
+            for one in (reason, *reason.beside)
+            if one.kind in _UNTIL
+        ]
+        not_before = max(untils, default=-inf)
         turn = turn_of(self._core, reason.work, now, wall, holders, not_before)
         is_first = turn is not None and turn.place == 1
         # Then all that is known was said.
         if is_first and (reason.kind == "clear" or not_before == inf):
             return None
         return turn
+
+    def _by_budget(self, reason: Reason, now: float) -> float:
+        """When a budget lets a work unit start at the earliest: who needs less of it may pass the first in line."""
+        own = (one.until for one in reason.subject.refusals(now, reason.work) if one.by == "budget")
+        return min(reason.until, max(own, default=-inf))
 
     def waits(self, looks: float = inf, beside: float = inf, links: float = inf) -> Waits:
         """What waits for what, for one question.
@@ -169,6 +179,8 @@ class Explainer:
             return self._explain_checking(reason)
         if phase in (NOT_READY, HELD):
             return self._explain_unready(work, reason, waits)
+        if phase == NOT_DUE:
+            return reason._replace(beside=kept_longer(work, reason.until, now))
         return self._explain_full(reason, wall, waits.holders) if reason.kind == "slots" else reason
 
     def _explain_checking(self, reason: Reason) -> Reason:

@@ -1,0 +1,79 @@
+"""What may put a turn off that is foretold: those who are not in the line yet, or take what is needed beside it.
+
+Must not know: how a turn is foretold, words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from runcue._limits.service import Service
+from runcue._model.phases import CHECKING, HELD, NOT_DUE, NOT_READY
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.lines import services_for
+from runcue._scheduling.priority_queue import place_of
+from runcue._scheduling.run_queue import RunQueue
+
+__all__ = ["may_come_before", "may_pass", "others_take"]
+
+_LOOKED_AT: Final = 1000
+"""So many work units, and so many run queues, are looked at; of more it is not known."""
+
+_ASIDE: Final = (NOT_READY, CHECKING, HELD, NOT_DUE)
+"""Who has not come into its line yet, or comes back to it."""
+
+
+def may_come_before(core: Core, work: Work, until: float) -> bool:
+    """Whether somebody who wants the same and does not stand in line may do so before a work unit.
+
+    Whoever is not ready, or waits for its next attempt, then has the place of its submission.
+
+    Args:
+        core: The state.
+        work: It stands in line.
+        until: The monotonic instant of its turn.
+    """
+    aside = sum(core.count[phase] for phase in _ASIDE)
+    if not aside:
+        return False
+    place, services = place_of(work), set(services_for(work))
+    for one in islice(core.history, _LOOKED_AT):
+        if one is work and not core.ordered:
+            return False
+        if one._phase not in _ASIDE:
+            continue
+        if (
+            place_of(one) < place
+            and (
+                one._phase != NOT_DUE
+                or (one not in core.appointments.works and core.returning.when(one) < until)
+            )
+            and not services.isdisjoint(services_for(one))
+        ):
+            return True
+        aside -= 1
+        if not aside:
+            return False
+    return True
+
+
+def others_take(queue: RunQueue, slowest: Sequence[Service]) -> bool:
+    """Whether there are others who may take what a run queue needs while it waits for some of its services.
+
+    Args:
+        queue: The run queue.
+        slowest: Those, none of which these need.
+    """
+    if len(queue.services) < 2:
+        return False
+    return len(queue.contenders) > _LOOKED_AT or any(
+        one.backlog() and not any(service in one.services for service in slowest) for one in queue.contenders
+    )
+
+
+def may_pass(queue: RunQueue, before: Sequence[RunQueue]) -> bool:
+    """Whether a work unit may pass some of those ahead of it, in these run queues: they need something besides."""
+    return any(service not in queue.services for one in before for service in one.services)
