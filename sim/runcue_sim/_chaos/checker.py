@@ -252,7 +252,8 @@ class Checker:
         excused = self._is_cancelled_by_fault(id)
         if known is not None:
             known.is_left = self._stops.is_left(now, known)
-            if known.is_left is None:
+            # With it goes what it alone had needed: that, too, was waited for as long.
+            if known.is_left is None or (self._given_up and not must_go_on and not excused):
                 self._given_up.append(known)
             if excused and known.is_left:
                 known.is_left = None  # it may have been either
