@@ -290,8 +290,9 @@ class _Way:
         self, core: Core, service: Service, some: list[Work], wall: float, holders: Holders
     ) -> None:
         mine = holders.of(service)
-        usual = usual_durations(core.history, {work.task for work in (*mine, *some)})
-        if not all(work.task in usual for work in mine):
+        tasks = {work.task for work in mine}
+        usual = usual_durations(core.history, tasks.union(work.task for work in some))
+        if not tasks <= usual.keys():
             self._ends = None
         number, self._apart = len(mine), len(mine) // _ENDS + 1
         mine = mine[:: self._apart]

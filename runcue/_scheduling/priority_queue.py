@@ -19,7 +19,7 @@ from runcue._model.phases import READY
 from runcue._model.priority import DEFAULT_PRIORITY
 from runcue._model.work import Work
 
-__all__ = ["PriorityQueue", "count_in_line", "order_key", "place_of"]
+__all__ = ["PriorityQueue", "count_in_line", "order_key", "place_of", "some_of"]
 
 _NEAR: Final = 1000
 """So far from the first place of a line a work unit is taken out without the line being made anew."""
@@ -66,6 +66,11 @@ def count_in_line(
     if number > most:
         return max(0, number - tombstones), False
     return sum(work._phase == phase for work in islice(line, number)), True
+
+
+def some_of(line: deque[Work], most: int, step: int) -> list[Work]:
+    """One in `step` of the first `most` of a line: each is found from the nearer end, in blocks of 64."""
+    return [line[at] for at in range(0, min(most, len(line)), step)]
 
 
 class PriorityQueue:
@@ -206,8 +211,8 @@ class PriorityQueue:
 
     def some(self, most: int, step: int) -> Iterator[Work]:
         """One in `step` of the first `most` of the line and of the heap, tombstones as well."""
-        yield from islice(self._line, 0, most, step)
-        for _, _, work in islice(self._heap, 0, most, step):
+        yield from some_of(self._line, most, step)
+        for _, _, work in self._heap[:most:step]:
             yield work
 
     def count_before(self, place: tuple[float, int], most: int) -> tuple[int, bool]:

@@ -14,7 +14,7 @@ from itertools import islice
 
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
-from runcue._scheduling.priority_queue import PriorityQueue, count_in_line, place_of
+from runcue._scheduling.priority_queue import PriorityQueue, count_in_line, place_of, some_of
 
 __all__ = ["WaitingLine"]
 
@@ -104,7 +104,7 @@ class WaitingLine:
             number: How many are wanted of each kind.
         """
         most, step = before + number, before // number + 1
-        return [*self.ready.some(most, step), *islice(self.new, 0, most, step)]
+        return [*self.ready.some(most, step), *some_of(self.new, most, step)]
 
     def in_line(self) -> list[Work]:
         """The work units that could be taken if there was room, in no particular order."""
