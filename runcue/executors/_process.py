@@ -33,14 +33,14 @@ __all__ = ["Process"]
 _BOOT: Final = """\
 import sys, marshal
 r, w, l, e = map(int, sys.argv[1:])
-f = open(r, 'rb')
-setup = marshal.load(f)
-sys.path[:] = setup['path']
-for name, code in setup['code']:
-    module = sys.modules[name] = type(sys)(name)
-    module.__file__ = code.co_filename
-    exec(code, module.__dict__)
-sys.modules['runcue.executors._child'].main(f, w, l, e, setup, sys.modules['runcue.executors.calls'])
+with open(r, 'rb') as f:
+    setup = marshal.load(f)
+    sys.path[:] = setup['path']
+    for name, code in setup['code']:
+        module = sys.modules[name] = type(sys)(name)
+        module.__file__ = code.co_filename
+        exec(code, module.__dict__)
+    sys.modules['runcue.executors._child'].main(f, w, l, e, setup, sys.modules['runcue.executors.calls'])
 """
 """What a new process begins with. Nothing is imported that could be shadowed by a file in the working folder."""
 

@@ -88,8 +88,9 @@ def write(folder: Path, name: str, content: str) -> Path:
 
 
 def test_functions_classes_and_exceptions_of_a_script_survive_both_ways(tmp_path: Path) -> None:
-    done = run_python(write(tmp_path, "script.py", GUARDED), "one", folder=tmp_path)
-    assert (done.stdout, done.stderr) == ("done __mp_main__\n", "")
+    script = write(tmp_path, "script.py", GUARDED)
+    done = run_python("-W", "default::ResourceWarning", script, "one", folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("done __mp_main__\n", "")  # no process has left a file open, either
 
 
 def test_a_module_that_is_run_as_a_program_has_its_relative_imports(tmp_path: Path) -> None:
