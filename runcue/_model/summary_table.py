@@ -23,6 +23,7 @@ from runcue._model.texts import (
     seconds_in_words,
     short_params,
     shortened,
+    without_middle,
 )
 from runcue._model.work import Work
 
@@ -122,9 +123,11 @@ def _failures(failed: Sequence[Work], width: int) -> list[str]:
         # What is said of all of them is said once.
         why = whys.pop() if len(whys) == 1 else ""
         lines.append(
-            _ended(f"{len(alike):,} of {_cut(_in_letters(task), 40)} failed: {why or kind.__name__}", width)
+            _in_a_line(
+                f"{len(alike):,} of {_cut(_in_letters(task), 40)} failed: {why or kind.__name__}", width
+            )
         )
-        lines += [_ended(f"  {_which(work, width)}{'' if why else _says(work)}", width) for work in shown]
+        lines += [_in_a_line(f"  {_which(work, width)}{'' if why else _says(work)}", width) for work in shown]
         if left := len(alike) - len(shown):
             lines.append(f"  and {left:,} more")
     left = sum(map(len, list(kinds.values())[_KINDS:]))
@@ -146,10 +149,9 @@ def _says(work: Work) -> str:
     return "" if work.exception is None else f": {message_of(work.exception)}"
 
 
-def _ended(line: str, width: int) -> str:
-    """A text in one line that ends where there is no more room."""
-    line = _in_letters(" ".join(line.rstrip().splitlines()))
-    return line if _width_of(line) <= width else f"{_begin_of(line, width - 3)}..."
+def _in_a_line(line: str, width: int) -> str:
+    """A text in one line: how an error ends, such as what a command has said last, is to be seen as well."""
+    return _cut(_in_letters(" ".join(line.rstrip().splitlines())), width)
 
 
 def _in_letters(text: str) -> str:
@@ -185,4 +187,4 @@ def _cut(text: str, width: int) -> str:
     end = _begin_of(text[::-1], (width - 5) // 3)[::-1]
     while end and combining(end[0]):  # an accent, whose letter has no room
         end = end[1:]
-    return f"{_begin_of(text, width - 5 - _width_of(end))} ... {end}"
+    return without_middle(_begin_of(text, width - 5 - _width_of(end)), end)

@@ -41,6 +41,7 @@ __all__ = [
     "title_of",
     "used_up",
     "which_of",
+    "without_middle",
     "words_of",
 ]
 
@@ -61,6 +62,7 @@ LONGEST_REPR: Final = 200
 """So many characters has a repr."""
 
 _LONGEST_PARAMS: Final = 120
+_LONGEST_END: Final = 60
 # Of a value so many items are looked at, at either end, and so deep.
 _MOST: Final = 100
 _DEEPEST: Final = 4
@@ -91,12 +93,26 @@ def shortened(text: str, most: int = LONGEST) -> str:
     if len(text) <= most:
         return text
     ends = (most - 5) // 3
-    head, tail = text[: most - 5 - ends], text[-ends:]
-    # Whole words, unless they are long themselves.
+    return without_middle(text[: most - 5 - ends], text[-ends:])
+
+
+def without_middle(head: str, tail: str) -> str:
+    """The beginning and the end of a text of which there is too much, in whole words unless they are long themselves.
+
+    Of a path these are its parts.
+
+    Args:
+        head: So much there is room for at its beginning.
+        tail: Likewise at its end.
+    """
     if (cut := head.rfind(" ", -_LONGEST_WORD)) > 0:
         head = head[:cut]
-    if (cut := tail.find(" ", 0, _LONGEST_WORD)) > 0:
+    elif (cut := head.rfind("/", -_LONGEST_WORD)) > 0:
+        head = head[: cut + 1]
+    if (cut := tail.find(" ", 0, _LONGEST_WORD)) >= 0:
         tail = tail[cut + 1 :]
+    elif (cut := tail.find("/", 0, _LONGEST_WORD)) > 0:
+        tail = tail[cut:]
     return f"{head} ... {tail}"
 
 
@@ -124,7 +140,23 @@ def which_of(work: _Submitted) -> str:
 
 def short_params(params: dict[str, Any]) -> str:
     """The params of a work unit where they tell which one it is: `{'page': 7}`; "" if it has none."""
-    return printable(in_one_line(words_of(params), _LONGEST_PARAMS)) if params else ""
+    if not params:
+        return ""
+    words = words_of(params)
+    if len(words) > _LONGEST_PARAMS:
+        # A path tells which one it is at its end.
+        words = words_of({name: _end_of_path(value) for name, value in params.items()})
+    return printable(in_one_line(words, _LONGEST_PARAMS))
+
+
+def _end_of_path(value: Any) -> Any:
+    """A long path without its beginning; whatever else is given as it is."""
+    # Not by its class, which is not loaded with this.
+    text = str(value) if type(value).__module__.startswith("pathlib") else value
+    if type(text) is not str or len(text) <= _LONGEST_END or "/" not in text or "://" in text:
+        return value
+    end = text[-_LONGEST_END:]
+    return f"...{end[max(end.find('/', 0, -1), 0) :]}"
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,7 @@
 """The words that messages share: names, lists, cycles, spans of time, and what objects of users say of themselves."""
 
 import pickle
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -21,6 +22,7 @@ from runcue._model.texts import (
     message_of,
     problem_of,
     seconds_in_words,
+    short_params,
     shortened,
     words_of,
 )
@@ -99,6 +101,31 @@ def test_of_a_long_text_the_middle_is_left_out(most: int) -> None:
     assert text.endswith(last)
     assert len(first) > len(last) > 0
     assert shortened("as it is", 8) == "as it is"
+
+
+def test_of_a_long_text_whole_words_are_left_and_of_a_long_path_whole_parts() -> None:
+    assert shortened("a beginning of some words and many words after it and then the end of all", 40) == (
+        "a beginning of some ... end of all"
+    )
+    path = "/mnt/storage/projects/customers/northern-lights/originals/raw/one.tiff"
+    assert shortened(path, 60) == "/mnt/storage/projects/customers/ ... /raw/one.tiff"
+
+
+def test_params_that_are_long_paths_are_told_by_their_ends() -> None:
+    folder = "/mnt/storage/projects/2026/customers/northern-lights-photography/originals/raw"
+    name = "IMG_20261128_101112_of_a_long_evening.tiff"
+    assert (
+        short_params({"path": f"{folder}/{name}", "page": 4})
+        == f"{{'path': '.../originals/raw/{name}', 'page': 4}}"
+    )
+    assert (
+        short_params({"path": Path(folder) / name, "of": 1})
+        == f"{{'path': '.../originals/raw/{name}', 'of': 1}}"
+    )
+    assert short_params({"path": folder}) == f"{{'path': {folder!r}}}"
+    url = f"https://example.org/{'page/' * 40}"
+    assert short_params({"url": url}).startswith("{'url': 'https://example.org/page/")
+    assert short_params({"path": "/" + "x" * 200 + "/"}) == f"{{'path': '...{'x' * 59}/'}}"
 
 
 class Odd:
