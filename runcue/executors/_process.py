@@ -39,6 +39,7 @@ with open(r, 'rb') as f:
     for name, code in setup['code']:
         module = sys.modules[name] = type(sys)(name)
         module.__file__ = code.co_filename
+        module.__code__ = code
         exec(code, module.__dict__)
     sys.modules['runcue.executors._child'].main(f, w, l, e, setup, sys.modules['runcue.executors.calls'])
 """
@@ -347,12 +348,18 @@ def _setup() -> dict[str, Any]:
 @cache
 def _code() -> tuple[tuple[str, CodeType], ...]:
     """The code of the modules that are sent along."""
-    code = []
-    for name in _CODE:
-        spec = find_spec(name)
-        assert spec is not None
-        code.append((name, spec.loader.get_code(name)))  # type: ignore[union-attr]
-    return tuple(code)
+    return tuple((name, _code_of(name)) for name in _CODE)
+
+
+def _code_of(module: str) -> CodeType:
+    # In a process for handlers it was sent along, and is to be had nowhere else.
+    sent: CodeType | None = getattr(sys.modules.get(module), "__code__", None)
+    if sent is not None:
+        return sent
+    spec = find_spec(module)
+    assert spec is not None
+    code: CodeType = spec.loader.get_code(module)  # type: ignore[union-attr]
+    return code
 
 
 def _main_program() -> tuple[str | None, str | None]:

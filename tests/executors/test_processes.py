@@ -42,6 +42,7 @@ HANDLERS = (
     "note_the_end",
     "fail",
     "let_go_of_all",
+    "have_another_do_it",
 )
 
 
@@ -627,3 +628,9 @@ async def test_when_one_process_could_not_be_started_the_next_one_may_be(
             await first
         async with asyncio.timeout(20):
             assert await second != os.getpid()
+
+
+@in_module
+async def test_a_handler_in_a_process_may_have_a_cue_with_processes_of_its_own(cue: runcue.Cue) -> None:
+    outer, inner = await (await cue.call(in_processes.have_another_do_it))
+    assert len({os.getpid(), outer, inner}) == 3

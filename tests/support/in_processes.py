@@ -5,6 +5,7 @@ Must not know: what is tested.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextvars
 import ctypes
@@ -203,6 +204,20 @@ def let_go_of_all() -> None:
     """Close all pipes, and live on."""
     os.closerange(3, 256)
     time.sleep(60)
+
+
+def have_another_do_it() -> tuple[int, int]:
+    """This process, and the one in which a cue of its own has a handler run."""
+    import runcue  # of others it is seen that they need none of it
+
+    async def main() -> int:
+        async with cue:
+            pid: int = await (await cue.call(who))
+        return pid
+
+    cue = runcue.Cue(max_processes=1)
+    cue.task(run_in="process")(who)
+    return os.getpid(), asyncio.run(main())
 
 
 def act(work: Any, number: int, acts: list[str], folder: str, most: int) -> int:
