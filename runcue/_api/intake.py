@@ -18,6 +18,7 @@ from runcue._api.prefixes import random_prefix, redraw_in_children
 from runcue._artifacts.reads import READS
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
+from runcue._dispatch.answers import SEND_LESS
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.loop_calls import too_late
 from runcue._dispatch.outside_tasks import outside_tasks
@@ -388,14 +389,19 @@ class Intake:
         # Now, as the params are taken over now: it says what this work unit is.
         task = work._task
         declared = self._registry.look_up(work, self._dispatcher.flags, overrides)
+        looked = self._turns.now()
         if task.checks_calls and not self._dispatcher.hand_off.pretends:
             task.calls = task.calls if task.calls.check(work) else None
             task.checks_calls = False
             look_at_cost(task)
-        if (ended := self._turns.now()) - now > BLOCKS_AFTER:
+            if (ended := self._turns.now()) - looked > BLOCKS_AFTER:
+                self._dispatcher.callbacks.door.blocked(
+                    f"Pickling the params of task {work.task!r}", looked, ended, SEND_LESS, work
+                )
+        if looked - now > BLOCKS_AFTER:
             places = ", ".join((*functions_of(work, overrides).values(), *place_of_cost(work, overrides)))
             what = f"finding out what task {work.task!r} declares{places and f', by {places},'}"
-            self._dispatcher.callbacks.door.blocked(what, now, ended, BE_QUICK, work)
+            self._dispatcher.callbacks.door.blocked(what, now, looked, BE_QUICK, work)
         if declared is None:
             self._add(work, now, later)
             return

@@ -416,7 +416,11 @@ async def test_params_that_take_long_to_pickle_are_told_of(caplog: pytest.LogCap
     async with cue:
         await (await cue.submit("slow", {"what": "nothing"}))
         await (await cue.submit("slow", {"what": elsewhere.Slow(0.06)}))
-    assert "Pickling the params of task 'slow' blocked the event loop" in caplog.text
+        cue.task("slow at first", run_in=InPlace())(elsewhere.raise_what)
+        await (await cue.submit("slow at first", {"what": elsewhere.Slow(0.06)}))
+    for task in ("slow", "slow at first"):
+        assert caplog.text.count(f"Pickling the params of task '{task}' blocked the event loop") == 1
+    assert "declares" not in caplog.text
     assert "Unpickling what the handler of task 'slow' has returned blocked the event loop" in caplog.text
     assert "the path of a file in place of what is in it" in caplog.text
 
