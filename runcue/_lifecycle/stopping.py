@@ -306,8 +306,7 @@ class Stopping:
             self.leaving.begin_to_stop()
             # A task of its own: a caller who is cancelled does not leave the cue half stopped. What listeners spawn
             # that are called by it is inside.
-            create_task = asyncio.get_running_loop().create_task
-            self._task = call_inside(self._dispatcher, create_task, self._stop())
+            self._task = call_inside(self._dispatcher, asyncio.create_task, self._stop())
             self._dispatcher.waiting.resting.add(self._task)
             self._task.add_done_callback(self._dispatcher.waiting.resting.discard)
         call_inside(self._dispatcher, self.escalate, level)
