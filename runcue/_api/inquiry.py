@@ -113,18 +113,19 @@ class Inquiry:
         others = (other for inquiry in list(_INQUIRIES) for other in list(inquiry._core.history))
         return outside_tasks(None, self._questions.why_stale, work, others)
 
-    def known(self, work: object) -> Work | None:
+    def known(self, work: object, what: str = "A work unit") -> Work | None:
         """The work unit that is meant, None if the cue does not know it (any more).
 
         Args:
             work: The id, handle or Work. Another cue's may have the same id.
+            what: What it was given as, for the message.
 
         Raises:
             ConfigurationError: It is none of these.
         """
         if not isinstance(work, (str, Work)):
             raise ConfigurationError(
-                "A work unit is meant by its id, the text that submit() has returned, or by its Work, not by "
+                f"{what} is meant by its id, the text that submit() has returned, or by its Work, not by "
                 f"{words_of(work)}."
             )
         meant = work.work if isinstance(work, WorkHandle) else work
@@ -164,7 +165,7 @@ class Inquiry:
 
     def _place_after(self, one: Any, works: Sequence[Work]) -> int:
         """Where in the order of submission those begin that were submitted after one, which may be long forgotten."""
-        found = self.known(one) or self._forgotten(one)
+        found = self.known(one, "after= of list(): a work unit") or self._forgotten(one)
         number_in = self._intake.number_in
         if found is None:
             number = None if isinstance(one, (WorkHandle, Work)) else number_in(str.__str__(one))

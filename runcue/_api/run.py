@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from runcue._api.cue import cues_in
-from runcue._model.checks import says_what_it_takes, unfit_form
+from runcue._model.checks import says_what_it_takes, unfit_form, yes_or_no
 from runcue._model.errors import CueStopped, RuncueError, UsageError, WorkCancelled
 from runcue._model.texts import describe, how_many, words_of
 
@@ -76,6 +76,8 @@ def run(
             "runcue.run() cannot be called while an event loop is running; await the coroutine instead."
         )
     check_main(main, "runcue.run()")
+    if debug is not None:
+        debug = yes_or_no(debug, "debug of runcue.run()")
     with asyncio.Runner(debug=debug, loop_factory=_loop_factory()) as runner:
         interrupt = _Interrupt(runner.get_loop())
         with listening(interrupt.signalled):

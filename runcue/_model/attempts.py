@@ -281,7 +281,7 @@ def _seconds_of(value: object) -> float:
     what = "retry_after of Throttled"
     if isinstance(value, str):
         try:
-            value = float(value)
+            value = float(str.__str__(value))  # a subclass of str may do anything
         except ValueError:
             return parse_duration(value, what, zero=True)
     return parse_duration(value, what, zero=True)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runcue._limits.budget import charge_of
 from runcue._limits.pause import Pause
 from runcue._model.checks import says_what_it_takes
+from runcue._model.errors import ConfigurationError
+from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._registration.keys import service_of_key
 
@@ -54,7 +56,7 @@ def places_of(cue: Any) -> Mapping[str, Place]:
     """
     places: dict[int, Place] = {}
     found = {}
-    for task in cue.tasks():
+    for task in _cue(cue, "places_of").tasks():
         slots = cue._core.run_queues.place_of(task.run_queue, cue._core.services)
         if slots is not None:
             is_known = getattr(task.executor, "is_known", True)
@@ -72,7 +74,7 @@ def not_before(work: Work) -> float | None:
     Returns:
         Seconds of the event loop's clock, as far as is known; None if it may start at once.
     """
-    attempts = work._attempts
+    attempts = _checked(work, "not_before")._attempts
     return None if attempts is None else attempts.again.at
 
 
@@ -83,7 +85,7 @@ def cost_of(work: Work) -> Mapping[str, Amount]:
     Args:
         work: Pending or running.
     """
-    return charge_of(work)
+    return charge_of(_checked(work, "cost_of"))
 
 
 @says_what_it_takes
@@ -93,7 +95,7 @@ def spent_by(work: Work) -> Mapping[str, Amount]:
     Args:
         work: Running, or ended in this very step: observers may ask when they hear of that.
     """
-    services = work._task.run_queue.services_for(work)
+    services = _checked(work, "spent_by")._task.run_queue.services_for(work)
     budgets = {name: budget for service in services for name, budget in service.all_budgets().items()}
     told = {name: budget.spent_by(work) for name, budget in budgets.items()}
     return {name: amount for name, amount in told.items() if amount is not None}
@@ -106,7 +108,7 @@ def keys_of(work: Work) -> Mapping[str, Hashable]:
     Args:
         work: Pending or running.
     """
-    return {one.name: one.key for one in work._keyed or ()}
+    return {one.name: one.key for one in _checked(work, "keys_of")._keyed or ()}
 
 
 @says_what_it_takes
@@ -121,7 +123,10 @@ def holds_of(cue: Any, name: str, key: Hashable = None) -> Callable[[], Mapping[
     Returns:
         A function that says what holds it, "paused" or "broken", and from when until when: math.inf if nobody knows.
     """
-    service = cue._core.services[name] if key is None else service_of_key(cue._core.services[name], key)
+    named = _cue(cue, "holds_of").get_service(name)
+    service = cue._core.services[named]
+    if key is not None:
+        service = service_of_key(service, key)
 
     def look() -> Mapping[str, tuple[float, float]]:
         found = {}
@@ -133,3 +138,15 @@ def holds_of(cue: Any, name: str, key: Hashable = None) -> Callable[[], Mapping[
         return found
 
     return look
+
+
+def _checked(work: Any, call: str) -> Work:
+    if not isinstance(work, Work) or not hasattr(work, "_task"):
+        raise ConfigurationError(f"{call}() takes a runcue.Work of a cue, not {words_of(work)}.")
+    return work
+
+
+def _cue(cue: Any, call: str) -> Any:
+    if not hasattr(type(cue), "get_service"):
+        raise ConfigurationError(f"{call}() takes a runcue.Cue, not {words_of(cue)}.")
+    return cue

@@ -73,6 +73,8 @@ def check_artifacts(value: object, what: str) -> Any:
         return _checked(as_artifacts(value, what))
     except ArtifactError as error:
         raise ConfigurationError(str(error)) from None
+    except ConfigurationError as error:  # of a path among them
+        raise ConfigurationError(f"{error} It is given as {what}.") from None
 
 
 def check_key(value: Any, what: str) -> Any:
