@@ -15,6 +15,7 @@ from runcue._explain.holders import Holding
 from runcue._explain.kinds import Kind
 from runcue._explain.problems import RAISED
 from runcue._explain.reasons import Reason
+from runcue._explain.slot_words import missing_for
 from runcue._limits.keyed import KeyService
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, HELD, JOINED, SETTLED
@@ -76,14 +77,20 @@ def next_step(reason: Reason, who: str = "it") -> str:
         return _step_for_makers(makers, any(one.state == "failed" for one in reason.lacks)) if makers else ""
     if kind == "cycle" and isinstance(reason.subject, Cut):
         return cut_in_words(reason.subject)
-    if kind == "running" and _is_late(reason):
-        return _end(reason.holding[0])
+    if kind == "running":
+        return _step_for_running(reason)
     if kind == "throttled":
         return "Wait: it goes on by itself; fewer slots or a lower rate= would have the server refuse less"
     if reason.name == "not_due":
         one = words_of(reason.work.id)
         return f"Wait; cue.cancel({one}) and then cue.retry({one}) {_HURRIED[kind]}, as a new work unit"
     return _NEXT_STEPS.get(kind, "")
+
+
+def _step_for_running(reason: Reason) -> str:
+    if not reason.said and (missing := missing_for(reason.work)):
+        return missing
+    return _end(reason.holding[0]) if _is_late(reason) else ""
 
 
 def _step_for_makers(makers: Sequence[Work], failed: bool) -> str:
@@ -250,9 +257,7 @@ def _go_first(who: str) -> str:
 def _step_for_slots(reason: Reason, who: str) -> str:
     full = [one for one in (reason, *reason.beside) if one.kind == "slots"]
     # An executor elsewhere may take something and have nobody yet who would run it.
-    if missing := next(
-        (said for one in full if (said := getattr(one.work._task.executor, "missing", ""))), ""
-    ):
+    if missing := next(filter(None, (missing_for(one.work) for one in full)), ""):
         return missing
     ways = listed(dict.fromkeys(_way_to_more(one.subject, (one.work,)) for one in full))
     go_first = f"{_go_first(who)}; more slots help, too ({ways})"

@@ -12,7 +12,7 @@ from typing import Any, Final
 from runcue._explain.attempt_words import ended_with, not_before, with_attempt
 from runcue._explain.kinds import Kind
 from runcue._explain.reasons import Reason
-from runcue._explain.slot_words import holder_in_words, slots_in_words
+from runcue._explain.slot_words import holder_in_words, missing_for, slots_in_words
 from runcue._explain.time_words import about_in_words, clock_in_words, duration_in_words
 from runcue._explain.told import Told, once
 from runcue._model.callables import by_whom, located
@@ -170,7 +170,10 @@ def _asked(reason: Reason, now: float) -> str:
 
 def _running(reason: Reason) -> str:
     awaited = _awaited(reason)
-    parts = [f"its handler waits for {awaited}" if awaited else "its handler runs"]
+    begun = "its handler runs"
+    if not reason.said and missing_for(reason.work):
+        begun = "it was handed on, and nobody has begun with it"
+    parts = [f"its handler waits for {awaited}" if awaited else begun]
     usual = reason.numbers.get("usual")
     if usual is not None:
         parts.append(f"{shortened(reason.work.task, 80)} usually takes about {about_in_words(usual)}")

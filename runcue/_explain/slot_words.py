@@ -1,4 +1,4 @@
-"""Who holds the slots that others need, in words.
+"""Who holds the slots that others need, and what is missing where handlers are to run, in words.
 
 Must not know: how holders are found.
 """
@@ -14,7 +14,7 @@ from runcue._model.phases import OUTCOMES, SETTLED
 from runcue._model.texts import listed_of, name_of, shortened
 from runcue._model.work import Work
 
-__all__ = ["holder_in_words", "slots_in_words"]
+__all__ = ["holder_in_words", "missing_for", "slots_in_words"]
 
 
 def slots_in_words(holdings: Iterable[Holding]) -> list[str]:
@@ -46,3 +46,9 @@ def holder_in_words(work: Work, wall: float) -> str:
     if isinstance(work.exception, WorkTimeout):
         been = f"timed out {ago} ago, by timeout={work._timeout:g}"
     return f"{name_of(work)} ({been}; its handler has not returned)"
+
+
+def missing_for(work: Work) -> str:
+    """What is missing where the handler of a work unit is to run, so that nobody begins; "" if nothing is."""
+    missing: str = getattr(work._task.executor, "missing", "")
+    return missing

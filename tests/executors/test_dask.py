@@ -184,6 +184,9 @@ def test_workers_may_come_later_and_a_scheduler_that_is_lost_and_there_again_is_
             idle.start()
             waiting = [await idle.call(elsewhere.double, number) for number in range(2)]
             await until(lambda: "Start a worker" in str(idle.why(waiting[1])))
+            why = idle.why(waiting[0])
+            assert "it was handed on, and nobody has begun with it" in str(why)
+            assert why.next_step.startswith("Start a worker for the Dask scheduler at ")
             async with asyncio.timeout(20):
                 summary = await idle.stop(drain=False)
             assert {one.id for one in summary.cancelled} == {handle.work.id for handle in waiting}
