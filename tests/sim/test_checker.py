@@ -43,6 +43,7 @@ TASKS = {
     "read": Duty(("api",)),
     "opaque": Duty(("api",), declared=False),
     "slow": Duty(("one",), timeout=2.0),
+    "plain": Duty(("one",), is_plain=True),
     "free": Duty(("wide",)),
     "meter": Duty(("metered",)),
     "frail": Duty(("fragile",)),
@@ -208,6 +209,16 @@ MUST = {"must_complete": True}
 FINISH = {"drain": False}
 # Who makes something, and who needs that, and must complete.
 NEEDED = [*submitted("make a"), ("wish", MUST), ("submitted", 0.0, "2", "read", "a")]
+# Two that must complete and use one slot, which a plain handler keeps that has run out of time, until a stop cuts off.
+KEEPS_ITS_SLOT = [
+    ("wish", {**MUST, "timeout": 1.0}),
+    *submitted("plain a", "lone b"),
+    ("started", 0.0, "1"),
+    ("stop", 0.5, {**FINISH, "timeout": 1.0}),
+    ("look", 0.5),
+    ("fail", 1.0, "1", LATE, False),
+    ("look", 1.0),
+]
 # Who must complete is tried again after a stop that lets nothing more start, and who need not has joined it.
 JOINS_WHAT_MUST = [
     ("wish", {**MUST, "policy": Policy("Retry", 2, 5.0, 60.0, is_exit_final=True)}),
@@ -813,6 +824,10 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
             ("cancelled", 4.0, "2"),
         ],
     ),
+    "a start before a stop has cut off a plain handler that has run out of time": (
+        "slots",
+        [*KEEPS_ITS_SLOT, ("started", 1.4, "2")],
+    ),
     "something that is missing in the end": (
         "lost",
         [*submitted("make a"), ("run", 0.0, "1", 0.1), ("end", 1.0, {"completed": 1}), ("finish", "a/made")],
@@ -936,6 +951,10 @@ KEPT: dict[str, list[Step]] = {
         ("look", 12.1),
         ("look", 13.0),
         ("run", 13.0, "1", 13.1),
+    ],
+    "a start when a stop has cut off a plain handler whose work unit has failed although it must complete": [
+        *KEEPS_ITS_SLOT,
+        ("started", 1.6, "2"),
     ],
     "a stop that cancels what was in a lane behind what one needs whose instant is about to come": [
         *submitted("make p", "make q"),

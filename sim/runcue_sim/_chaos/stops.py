@@ -131,8 +131,16 @@ class Stops:
         observed = self._observed
         for work_id in {one for inside in observed.inside.values() for one in inside}:
             work = observed.works[work_id]
-            if work.duty.is_plain and not self._may_go_on(now, work):
+            if work.duty.is_plain and not self._may_run_on(now, work):
                 observed.leave(work_id)
+
+    def _may_run_on(self, now: float, work: ObservedWork) -> bool:
+        """Whether a handler may be one that a stop does not cut off: what has settled is no longer needed."""
+        return any(
+            self._may_go_on(now, one)
+            for one in self._observed.unsettled()
+            if one is work or work in (one.leader, one.joined)
+        )
 
     def of_repetition(self, now: float, work: ObservedWork, reason: str) -> Objection:
         """An attempt is over, and another one is to follow; who has asked for later is put back, and left."""
