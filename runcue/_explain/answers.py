@@ -8,14 +8,14 @@ Must not know: how an answer is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
 from runcue._explain.kinds import BY_LIMITS, ReasonName, Verdict, in_print
-from runcue._explain.missing import Missing
+from runcue._explain.missing import Missing, what_is_missing
 from runcue._explain.next_steps import next_step, step_for_no
 from runcue._explain.phrases import place_of, said_no
 from runcue._explain.reasons import Reason
@@ -96,7 +96,7 @@ class Why:
         lines = [f"{name_of(self.work)}: {in_print(self.verdict)}{since}"]
         if not self.missing:
             lines.append(f"  {self.details}")
-        lines += [f"  {one}" for one in self.missing[:SHOWN]]
+        lines += [f"  {one}" for one in _missing_in_words(self.missing[:SHOWN])]
         more = max(0, len(self.missing) - SHOWN) + self.more_missing
         if more:
             lines.append(f"  and {'at least ' if self.unasked else ''}{more:,} more")
@@ -268,6 +268,15 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
         reason.unasked,
         reason.goes_on,
     )
+
+
+def _missing_in_words(missing: Sequence[Missing]) -> Iterator[str]:
+    """What is missing, a line each; that nobody makes them is said once, of the last of these."""
+    unmade = [one for one in missing if one.maker is None]
+    for one in missing:
+        yield str(one) if one.maker is not None or len(unmade) == 1 else what_is_missing(one)
+        if len(unmade) > 1 and one is unmade[-1]:
+            yield "nothing that is pending or running declares these as outputs"
 
 
 # Characters of a line of an answer: one of the log has fewer, but here somebody has asked, and each part answers

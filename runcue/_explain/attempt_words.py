@@ -13,7 +13,15 @@ from runcue._model.texts import clause_of, error_words, shortened
 from runcue._model.work import Work
 from runcue._scheduling.retry import Retry, policy_of
 
-__all__ = ["after_what", "attempt_of", "ended_with", "not_before", "throttled_by", "with_attempt"]
+__all__ = [
+    "after_what",
+    "attempt_of",
+    "ended_with",
+    "last_error",
+    "not_before",
+    "throttled_by",
+    "with_attempt",
+]
 
 _LONGEST_ERROR: Final = 200
 
@@ -30,10 +38,15 @@ def attempt_of(work: Work, further: int = 0) -> str:
     return f"attempt {number} of {most}" if most >= number else f"attempt {number}"
 
 
+def last_error(work: Work) -> BaseException | None:
+    """With what the last attempt of a work unit has ended; None if none has failed."""
+    attempts: Attempts | None = work._attempts
+    return attempts.ended[-1].error if attempts is not None and attempts.ended else None
+
+
 def after_what(work: Work) -> str:
     """Why there is another attempt, as what follows it: ", after TimeoutError: no answer"; "" if there is no such."""
-    attempts: Attempts | None = work._attempts
-    error = attempts.ended[-1].error if attempts is not None and attempts.ended else None
+    error = last_error(work)
     return "" if error is None else f", after {shortened(clause_of(error_words(error)), _LONGEST_ERROR)}"
 
 

@@ -12,7 +12,7 @@ from runcue._model.callables import by_whom
 from runcue._model.texts import LONGEST_REPR, clause_of, in_one_line, name_of, shortened, words_of
 from runcue._model.work import Work
 
-__all__ = ["Missing"]
+__all__ = ["Missing", "what_is_missing"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,11 +47,17 @@ class Missing:
             who = f"{name_of(self.maker)} {self.how or 'makes it'} ({self.state})"
         if self.artifact is None:
             return shortened(who)
-        what = words_of(self.artifact)
-        return shortened(f"{what} {self.problem}; {who}" if self.problem else f"its output {what}: {who}")
+        if self.problem:
+            return shortened(f"{what_is_missing(self)}; {who}")
+        return shortened(f"its output {words_of(self.artifact)}: {who}")
 
     def __repr__(self) -> str:
         return in_one_line(f"<Missing {self}>", LONGEST_REPR)
+
+
+def what_is_missing(missing: Missing) -> str:
+    """What is wrong with an artifact, and nothing of who makes it."""
+    return shortened(f"{words_of(missing.artifact)} {missing.problem}")
 
 
 # In tracebacks, in pickles and in documentation it is named as users import it.

@@ -19,6 +19,7 @@ from typing import Any, Final
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.declared import question_of
 from runcue._explain.activity import Activity
+from runcue._explain.attempt_words import last_error
 from runcue._explain.durations import usual_duration
 from runcue._explain.kinds import Kind
 from runcue._explain.likeness import likeness
@@ -355,7 +356,8 @@ class Roots:
     def _crowd_of_instant(self, work: Work) -> Crowd:
         """Those of one task that must not start yet, for the same reason; the root is the one that may first."""
         reason = self._explainer.explain(work, self._now, self._wall)
-        crowd = self._crowd((reason.kind, work.task), work)
+        # What has failed in different ways waits for different reasons.
+        crowd = self._crowd((reason.kind, work.task, type(last_error(work))), work)
         first, last = crowd.instants
         if reason.until < first:
             crowd.root = work

@@ -308,6 +308,8 @@ def _instants(crowd: Crowd, now: float, wall: float) -> str:
     first, last = (duration_in_words(max(0.0, one - now)) for one in crowd.instants)
     # Of several tasks each has failed in its own way.
     after = after_what(work) if tried and crowd.several == 1 else ""
+    if first == last:
+        return f"{what}, all in {first}{after}"
     return f"{what}, the first in {first}, the last in {last}{after}"
 
 

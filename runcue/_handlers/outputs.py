@@ -352,13 +352,18 @@ def _elsewhere(artifact: Artifact) -> str:
 
 
 def _in_its_place(artifact: Artifact) -> str:
-    """What is there instead: a handler may have mistyped its name."""
+    """Where it was looked for, and what is there instead: a handler may have mistyped its name."""
     patiently(import_module, "runcue._artifacts.near_misses")
-    from runcue._artifacts.near_misses import missing_folder, near_miss  # noqa: PLC0415 - if it is wrong
+    from runcue._artifacts.near_misses import (  # noqa: PLC0415 - if it is wrong
+        missing_folder,
+        near_miss,
+        where_missing,
+    )
 
     # Many may fail alike, and this is the event loop.
     near = near_miss(artifact, most=1_000) or missing_folder(artifact)
-    return near and f" ({near})"
+    told = "; ".join(filter(None, (where_missing(artifact), near)))
+    return told and f" ({told})"
 
 
 def remove_orphans(works: Iterable[Work]) -> None:

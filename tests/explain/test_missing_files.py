@@ -148,7 +148,7 @@ def test_a_handler_that_mistypes_its_output_is_told_what_it_has_left() -> None:
             await handle.wait()
             return str(handle.exception())
 
-    assert "is missing ('Result.txt' is there, beside it, with other capitals)" in testing.run(main)
+    assert "; 'Result.txt' is there, beside it, with other capitals)" in testing.run(main)
 
 
 def test_a_plan_names_what_is_there_in_place_of_an_input_that_nothing_makes() -> None:

@@ -279,9 +279,7 @@ async def test_those_of_several_tasks_are_one_line_if_there_are_many_kinds() -> 
     async with cue:
         handles = [await cue.submit(task.name) for task in cue.tasks()]
         await asyncio.sleep(1)
-        assert (
-            str(cue.why()) == "8 work units wait for their next attempts, the first in 5 s, the last in 5 s"
-        )
+        assert str(cue.why()) == "8 work units wait for their next attempts, all in 5 s"
         for handle in handles:
             await cue.cancel(handle)
 
