@@ -7,7 +7,9 @@ Must not know: what is pickled for what.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from runcue._model.texts import LONGEST_PATH, message_of, shortened, words_of
@@ -16,6 +18,7 @@ __all__ = ["find_culprit"]
 
 _DEEPEST: Final = 20
 _LONGEST: Final = 80
+_KNOWN_BY_NAME: Final = (type, FunctionType, ModuleType)
 
 
 def find_culprit(
@@ -58,6 +61,19 @@ def find_culprit(
     ), f"is {article} {name}, which cannot be pickled ({message_of(error)})"
 
 
+def _state_of(value: Any) -> dict[str, Any]:
+    """Of which attributes a value is made anew. Some leave out a lock, say, which is in nobody's way then."""
+    reduced = value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    state = reduced[2] if isinstance(reduced, tuple) and len(reduced) > 2 else None
+    # Those of a `__dict__`, and with them those of slots.
+    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+    if all(part is None or isinstance(part, dict) for part in parts):
+        return {name: one for part in parts for name, one in (part or {}).items()}
+    # It is in a form that only its class knows: a dataclass with slots has a list.
+    names = [*getattr(value, "__dict__", ()), *getattr(value, "__slots__", ())]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
 def _parts_of(value: Any) -> Iterator[tuple[str, Any]]:
     """What a value consists of, each with what its path has more."""
     try:
@@ -73,14 +89,8 @@ def _parts_of(value: Any) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, (set, frozenset)):
             for one in value:
                 yield f"{{{shortened(words_of(one), _LONGEST)}}}", one
-        elif not isinstance(value, type):
-            attributes = dict(getattr(value, "__dict__", None) or {})
-            for kind in type(value).__mro__:
-                slots = kind.__dict__.get("__slots__", ())
-                for name in (slots,) if isinstance(slots, str) else slots:
-                    if not name.startswith("__") and hasattr(value, name):
-                        attributes.setdefault(name, getattr(value, name))
-            for name, one in attributes.items():
+        elif not isinstance(value, _KNOWN_BY_NAME):
+            for name, one in _state_of(value).items():
                 yield f".{name}", one
     except Exception:  # it does not let itself be looked into
         return

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -311,6 +314,32 @@ class Nested:
         self._lock = __import__("threading").Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    inner: Any
+
+
+class Careful:
+    """Sends no lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inner = [lambda: 3]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"inner": self.inner}
+
+
+class Remade:
+    """Has a lock, which is not what is in the way."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Remade, (lambda: 3,)
+
+
 class Slotted:
     __slots__ = ("__weakref__", "inner", "unset")
 
@@ -324,10 +353,14 @@ class Slotted:
         ({"rows": [1, 2, lambda: 3]}, "params['value']['rows'][2]", "a function"),
         ((1, [Nested()]), "params['value'][1][0]._lock", "a _thread.lock"),
         (Slotted(), "params['value'].inner", "a function"),
+        (Frozen(threading.Lock()), "params['value'].inner", "a _thread.lock"),
+        (Careful(), "params['value'].inner[0]", "a function"),
+        (Remade(), "params['value'] cannot", "a tests.executors.test_calls.Remade"),
+        ({"os": os}, "params['value']['os'] cannot", "a module"),
         ({Nested: 1, "x": {open, sys}}, "params['value']['x']{<module 'sys' (built-in)>}", "a module"),
         ({(lambda: 3): 1}, "params['value'].key <function", "a function"),
     ],
-    ids=["rows", "attribute", "slot", "set", "key"],
+    ids=["rows", "attribute", "slot", "frozen slot", "state", "remade", "module", "set", "key"],
 )
 async def test_params_that_cannot_be_sent_are_told_by_their_path_at_the_first_submission(
     value: Any, path: str, what: str
