@@ -263,6 +263,12 @@ def _step_for_slots(reason: Reason, who: str) -> str:
     go_first = f"{_go_first(who)}; more slots help, too ({ways})"
     wait = f"Wait; more slots let more of them run at once ({ways})"
     if not reason.holding:
+        asked = next((one for one in reason.others if one._phase == CHECKING), None)
+        if asked is not None:
+            return (
+                f"Give what the async gate of {name_of(asked)} awaits a time-out of its own, by asyncio.timeout(): "
+                f"while it is asked it holds a slot; more slots help, too ({ways})"
+            )
         return wait if reason.passing is None else go_first
     holding = reason.holding[0]
     usual = holding.usual

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from runcue._explain.holders import Holding
 from runcue._explain.time_words import about_in_words, duration_in_words
 from runcue._model.errors import WorkTimeout
-from runcue._model.phases import OUTCOMES, SETTLED
+from runcue._model.phases import CHECKING, OUTCOMES, SETTLED
 from runcue._model.texts import listed_of, name_of, shortened
 from runcue._model.work import Work
 
@@ -38,7 +38,9 @@ def _held_for_long(holding: Holding) -> str:
 
 
 def holder_in_words(work: Work, wall: float) -> str:
-    """Who holds a slot; if that is only because its handler has not returned, since when."""
+    """Who holds a slot; if its handler does not run, why, and since when it should have none any more."""
+    if work._phase == CHECKING:
+        return f"{name_of(work)} (its async gate is being asked)"
     if work._phase != SETTLED:
         return name_of(work)
     ago = duration_in_words(wall - (work.completed_at or wall))

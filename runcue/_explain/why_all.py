@@ -19,7 +19,7 @@ from runcue._explain.reasons import Reason
 from runcue._explain.roots import Crowd
 from runcue._explain.time_words import duration_in_words
 from runcue._explain.wording import details_of
-from runcue._model.phases import SETTLED, WorkState
+from runcue._model.phases import CHECKING, SETTLED, WorkState
 from runcue._model.texts import (
     LONGEST,
     Entries,
@@ -348,8 +348,15 @@ def _limit(reason: Reason, wall: float) -> str:
     if reason.kind == "slots":
         holders = sorted(reason.others, key=lambda work: work.started_at or wall)
         held = f" by {listed(map(name_of, holders), 2)}" if holders else ""
-        if holders and holders[0].started_at is not None:
-            held += f", the first for {duration_in_words(wall - holders[0].started_at)}"
+        if holders and all(one._phase == CHECKING for one in holders):
+            held += (
+                ", whose async gate is being asked"
+                if len(holders) == 1
+                else ", whose async gates are being asked"
+            )
+        elif holders and holders[0].started_at is not None:
+            first = " " if len(holders) == 1 else ", the first "
+            held += f"{first}for {duration_in_words(wall - holders[0].started_at)}"
         what = _OWN_SLOTS.get(service.name) or f"a slot of {service.label}"
         used = "the only one is" if service.concurrent == 1 else f"all {service.concurrent} are"
         return f"{what} ({used} in use{held})"

@@ -295,3 +295,30 @@ async def test_a_drain_of_minutes_in_which_hardly_anything_starts_is_warned_of_o
     warned = [text for text in caplog.messages if text.startswith("Draining: ")]
     assert len(warned) == told
     assert all("work units wait for api: " in text and "all of them are done in 1" in text for text in warned)
+
+
+@virtual
+async def test_who_waits_for_slots_that_async_gates_hold_is_told_so_and_to_give_these_a_time_out() -> None:
+    cue = runcue.Cue()
+    cue.service("api", concurrent=1)
+
+    @cue.is_ready(task="hang")
+    async def hangs(work: runcue.Work) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    cue.task("hang", uses="api")(lambda work: None)
+    cue.task("ask", uses="api")(lambda work: None)
+    async with cue:
+        hang = await cue.submit("hang")
+        await asyncio.sleep(0.1)
+        ask = await cue.submit("ask")
+        await asyncio.sleep(1)
+        why, everything = str(cue.why(ask)), str(cue.why())
+        step = f"Give what the async gate of hang {hang} awaits a time-out of its own, by asyncio.timeout()"
+        assert f"api: the only slot is in use, held by hang {hang} (its async gate is being asked);" in why
+        assert step in why
+        assert (
+            f"(the only one is in use by hang {hang}, whose async gate is being asked). {step}" in everything
+        )
+        await cue.stop(drain=False)

@@ -176,7 +176,7 @@ async def test_who_waits_for_who_stands_in_a_line_waits_for_what_that_line_waits
         await asyncio.sleep(0.1)
         [group] = cue.why().groups
         assert (group.verdict, group.count) == ("waiting for a slot", 5)
-        assert f"a slot of api (the only one is in use by hold {holder}, the first for 0.2 s)" in str(group)
+        assert f"a slot of api (the only one is in use by hold {holder} for 0.2 s)" in str(group)
         assert ", 4 of them through others of them" in str(group)
 
 
