@@ -124,6 +124,7 @@ class Throttling:
             service.name,
             ends=service.max_throttled < inf,
             gives_way=is_for_all and (was_probe or in_a_row > 1),
+            paused=0.0 if (throttle := _throttle_of(service)) is None else throttle.paused(ended.now),
         )
         return Again(at, counts=False, reason="throttled", throttles=reached)
 
@@ -305,7 +306,8 @@ def _so_far(ended: FailedAttempt) -> Throttles:
         return NEVER_THROTTLED
     if not again.is_throttled:
         return again.throttles
-    before, over = again.throttles, again.at
+    before, began = again.throttles, ended.now - ended.duration
+    waited = min(began, again.at) - before.since
     run = ended.run or ended.work
     for service in run._task.run_queue.services_for(run):
         # Others may have been refused meanwhile.
@@ -314,8 +316,9 @@ def _so_far(ended: FailedAttempt) -> Throttles:
             and (feedback := service.feedback) is not None
             and feedback.throttle is not None
         ):
-            over = max(over, feedback.throttle.until)
-    waited = min(ended.now - ended.duration, over) - before.since
+            throttle = feedback.throttle
+            pauses = throttle.paused(began) - before.paused
+            waited = max(min(began, throttle.over(again.at)) - before.since, pauses)
     return before._replace(waited=before.waited + max(0.0, waited))
 
 

@@ -75,6 +75,8 @@ class Throttle(Limit):
         "_later",
         "_luck",
         "_next",
+        "_paused",
+        "_paused_since",
         "_probe_returned",
         "_probed_at",
         "_returned",
@@ -103,6 +105,8 @@ class Throttle(Limit):
         # How many belong to the burst, the longest that one of them has run, and the last pause of unknown length.
         self._size = 0
         self._took = self._wait = 0.0
+        # Seconds of pauses, but for the last one or those that went over into each other; and when these began.
+        self._paused = self._paused_since = 0.0
         # While the rest are spread: until when, when the next one comes, and how far apart they are on average.
         self._spread_until = self._next = -inf
         self._gap = 0.0
@@ -131,15 +135,28 @@ class Throttle(Limit):
             self._size, self._took = 0, 0.0
             if seconds is None:
                 seconds = self._wait = max(doubled(self._wait), at_least)
-            self.until = max(self.until, now + seconds)
+            self._pause_until(now, max(self.until, now + seconds))
             self._close()
         elif seconds is not None and now + seconds > self.until:
-            self.until = now + seconds
+            self._pause_until(now, now + seconds)
             if not self.closed:
                 self._close()
         self._size += 1
         self._took = max(self._took, took)
         return max(self.until, now)
+
+    def _pause_until(self, now: float, until: float) -> None:
+        if now > self.until:
+            self._paused, self._paused_since = self.paused(now), now
+        self.until = until
+
+    def paused(self, now: float) -> float:
+        """Seconds of all its pauses so far."""
+        return self._paused + max(0.0, min(now, self.until) - self._paused_since)
+
+    def over(self, at: float) -> float:
+        """When the pause is over that an instant lies in; that instant if it lies in none, or an earlier one."""
+        return self.until if self._paused_since <= at < self.until else at
 
     def is_probe(self, now: float, run: Work) -> bool:
         """Whether an attempt was let through first, and has not passed."""
@@ -209,6 +226,7 @@ class Throttle(Limit):
         """The clock is another one from now on, that much ahead."""
         self.until += by
         self._began += by
+        self._paused_since += by
         self.served_at = -inf  # what it is compared with is not told of the clock
         self._spread_until += by
         self._next += by

@@ -48,6 +48,7 @@ class Throttles(NamedTuple):
         service: By which service; "" if by none that it uses.
         ends: Whether it fails when that has gone on for long enough.
         gives_way: Whether it lets others go first when its service may be asked again.
+        paused: Seconds of all pauses of that service by then.
     """
 
     in_a_row: int = 0
@@ -56,6 +57,7 @@ class Throttles(NamedTuple):
     service: str = ""
     ends: bool = True
     gives_way: bool = False
+    paused: float = 0.0
 
 
 NEVER_THROTTLED: Final = Throttles()

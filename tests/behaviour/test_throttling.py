@@ -397,6 +397,35 @@ async def test_what_holds_a_work_unit_after_a_pause_is_over_does_not_count_as_re
 
 @pytest.mark.rule(26)
 @virtual
+async def test_nor_does_it_count_when_another_one_was_refused_just_before_it_went_on() -> None:
+    cue, calls = runcue.Cue(), []
+    cue.service("api", concurrent=1, max_throttled="1 min")
+
+    @cue.task("t", uses="api")
+    async def t(work: runcue.Work) -> None:
+        calls.append(now())
+        if len(calls) < 3:
+            raise runcue.Throttled(5)
+
+    @cue.task("other", uses="api")
+    async def other(work: runcue.Work) -> None:
+        refusals = work.params["refusals"]
+        if not refusals:
+            await asyncio.sleep(600)
+        elif refusals.pop():
+            raise runcue.Throttled(5)
+
+    async with cue:
+        handle = await cue.submit("t")
+        await asyncio.sleep(1)
+        for refusals in ([], [False, True]):
+            await cue.submit("other", {"refusals": refusals}, priority=1.0)
+        assert (await handle.wait()).state is runcue.WorkState.COMPLETED
+    assert calls[1] > 600, "the slot was free no earlier"
+
+
+@pytest.mark.rule(26)
+@virtual
 async def test_an_error_that_a_function_of_the_service_claims_is_a_refusal() -> None:
     class TooMany(Exception):
         pass
