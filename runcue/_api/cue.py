@@ -50,7 +50,14 @@ from runcue._model.checks import (
 )
 from runcue._model.command import Command
 from runcue._model.current import call_inside
-from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
+from runcue._model.errors import (
+    ConfigurationError,
+    CueStopped,
+    InvalidParams,
+    UsageError,
+    WorkCancelled,
+    is_made_of,
+)
 from runcue._model.events import Event
 from runcue._model.origin import Execution
 from runcue._model.overrides import DEFAULT, NO_OVERRIDES, OPTIONS
@@ -878,10 +885,15 @@ class Cue:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Drain and stop on a clean exit; cancel everything on an exception."""
-        if kind is None:
+        """Drain and stop on a clean exit; cancel everything on an exception, but for one that comes of a stop."""
+        is_stopping = self._intake.is_shut and not self._intake.stopped
+        comes_of_stop = is_stopping and is_made_of(error, (CueStopped, WorkCancelled))
+        if kind is None or comes_of_stop:
             try:
-                await self._stop(patient=True)
+                if comes_of_stop:  # which lets what runs finish, and has cancelled what is waited for here
+                    await self._until_stopped()
+                else:
+                    await self._stop(patient=True)
             except asyncio.CancelledError:
                 # Whoever gives up waiting for the drain does not want it to go on behind their back.
                 if not self._intake.stopped:

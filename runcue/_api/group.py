@@ -32,7 +32,14 @@ from runcue._model.awaitables import NotAwaited
 from runcue._model.callables import caller
 from runcue._model.checks import NOTHING, is_one_of, says_how_to_await, says_what_it_takes
 from runcue._model.current import call_inside
-from runcue._model.errors import ConfigurationError, CueStopped, UsageError, WorkCancelled, WrongLoop
+from runcue._model.errors import (
+    ConfigurationError,
+    CueStopped,
+    UsageError,
+    WorkCancelled,
+    WrongLoop,
+    is_made_of,
+)
 from runcue._model.kept_errors import raised_again, say_whose
 from runcue._model.phases import SETTLED, SKIPPED
 from runcue._model.summary import Summary
@@ -132,7 +139,9 @@ class Group(NotAwaited):
             elif self._first is not None and issubclass(kind, WorkCancelled):
                 # What the body has waited for was cancelled by this group itself.
                 self._raise_first()
-            elif issubclass(kind, CueStopped | KeyboardInterrupt) and self._intake.is_shut:
+            elif self._intake.is_shut and (
+                issubclass(kind, KeyboardInterrupt) or is_made_of(error, (CueStopped, WorkCancelled))
+            ):
                 # A stop has cancelled what was pending, and lets what runs finish.
                 while self._batch.open:
                     await self._wait(all_of_them=True)

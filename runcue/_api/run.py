@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 from runcue._api.cue import cues_in
 from runcue._model.checks import says_what_it_takes, unfit_form, yes_or_no
-from runcue._model.errors import CueStopped, RuncueError, UsageError, WorkCancelled
+from runcue._model.errors import CueStopped, RuncueError, UsageError, WorkCancelled, is_made_of
 from runcue._model.texts import describe, how_many, words_of
 
 __all__ = ["finish", "listening", "run"]
@@ -140,21 +140,14 @@ async def _supervise(main: Any, interrupt: _Interrupt) -> Any:
             task.cancel()
             raise
     except BaseException as error:
-        if not interrupt.strikes or not _is_made_of(error, (RuncueError, asyncio.CancelledError)):
+        if not interrupt.strikes or not is_made_of(error, (RuncueError, asyncio.CancelledError)):
             raise
         # What is taken no more, and what was cancelled, is no news. The end of the run is raised outside of the loop.
-        if not _is_made_of(error, (CueStopped, WorkCancelled, asyncio.CancelledError)):
+        if not is_made_of(error, (CueStopped, WorkCancelled, asyncio.CancelledError)):
             raise interrupt.end() from error
     finally:
         await interrupt.finish()
     return result
-
-
-def _is_made_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Whether an error is of one of these kinds, or a group of such."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(_is_made_of(one, kinds) for one in error.exceptions)
-    return isinstance(error, kinds)
 
 
 class _Interrupt:

@@ -231,3 +231,10 @@ class WorkTimeout(RuncueError, TimeoutError):
 def is_a(error: BaseException, kind: type[E]) -> TypeGuard[E]:
     """Whether an error is one of these, by its type alone: one of a user's may let nobody ask for its class."""
     return issubclass(type(error), kind)
+
+
+def is_made_of(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether an error is of one of these kinds, or a group of such."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_made_of(one, kinds) for one in error.exceptions)
+    return isinstance(error, kinds)

@@ -1407,3 +1407,73 @@ def test_a_loop_that_ended_without_a_stop_leaves_nothing_running_when_the_cue_st
     run(main)
     assert recorder.of(handles[0]) == ["start", "cancel"]
     assert recorder.of(handles[1]) == ["start", "complete"]
+
+
+async def gathers(cue: runcue.Cue, handles: list[runcue.WorkHandle]) -> None:
+    await asyncio.gather(*handles)
+
+
+async def spawns(cue: runcue.Cue, handles: list[runcue.WorkHandle]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for handle in handles:
+            group.create_task(handle.result())
+
+
+async def goes_on_to_submit(cue: runcue.Cue, handles: list[runcue.WorkHandle]) -> None:
+    while True:
+        await cue.submit("sleeps")
+        await asyncio.sleep(0.1)
+
+
+async def awaits_in_a_group(cue: runcue.Cue, handles: list[runcue.WorkHandle]) -> None:
+    async with cue.group() as group:
+        await group.submit("free")
+        await handles[-1]
+
+
+@pytest.mark.rule(23, 41)
+@virtual
+@pytest.mark.parametrize("body", [gathers, spawns, goes_on_to_submit, awaits_in_a_group])
+async def test_what_a_stop_lets_finish_is_not_cut_off_by_the_error_that_its_own_end_raises_in_the_body(
+    body: Callable[[runcue.Cue, list[runcue.WorkHandle]], Any],
+) -> None:
+    cue = runcue.Cue()
+    cue.service("one", concurrent=1)
+    cue.task("sleeps", uses="one")(sleeps(5))
+    cue.task("free")(sleeps(5))
+    stopping: list[asyncio.Task[runcue.Summary]] = []
+
+    async def stop() -> runcue.Summary:
+        await asyncio.sleep(1)
+        return await cue.stop(drain=False)
+
+    with contextlib.suppress(runcue.WorkCancelled, runcue.CueStopped, ExceptionGroup):
+        async with cue:
+            handles = [await cue.submit("sleeps") for _ in range(3)]
+            stopping.append(asyncio.create_task(stop()))
+            await body(cue, handles)
+            pytest.fail("it has ended without an error")
+    assert now() == 5
+    assert handles[0].state is runcue.WorkState.COMPLETED
+    assert (await stopping[0]).counts["completed"] == (2 if body is awaits_in_a_group else 1)
+
+
+@pytest.mark.rule(23)
+@virtual
+async def test_another_error_in_the_body_still_cuts_off_what_a_stop_lets_finish() -> None:
+    cue = runcue.Cue()
+    cue.task("sleeps")(sleeps(5))
+    stopping: list[asyncio.Task[runcue.Summary]] = []
+
+    async def fails() -> None:
+        async with cue:
+            await cue.submit("sleeps")
+            await asyncio.sleep(1)
+            stopping.append(asyncio.create_task(cue.stop(drain=False)))
+            await asyncio.sleep(1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fails()
+    assert now() == 2
+    assert (await stopping[0]).counts["cancelled"] == 1
