@@ -66,7 +66,7 @@ def _state_of(value: Any) -> dict[str, Any]:
     reduced = value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
     state = reduced[2] if isinstance(reduced, tuple) and len(reduced) > 2 else None
     # Those of a `__dict__`, and with them those of slots.
-    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+    parts: tuple[Any, ...] = state if isinstance(state, tuple) and len(state) == 2 else (state,)
     if all(part is None or isinstance(part, dict) for part in parts):
         return {name: one for part in parts for name, one in (part or {}).items()}
     # It is in a form that only its class knows: a dataclass with slots has a list.
