@@ -36,7 +36,8 @@ def refusals_of(work: Work, now: float) -> list[Refusal]:
         found.append(Refusal(run_queue.services[0], "threads", details, max(now, run_queue.short_until)))
     last = max((one.until for one in found), default=inf)
     last_known = max((one.until for one in found if one.until < inf), default=inf)
-    return sorted(found, key=lambda one: _rank_of(one, last, last_known))
+    # Of several that are sure to end what lasts longest is what is waited for.
+    return sorted(found, key=lambda one: (_rank_of(one, last, last_known), -one.until))
 
 
 def _rank_of(refusal: Refusal, last: float, last_known: float) -> int:

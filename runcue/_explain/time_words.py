@@ -19,10 +19,14 @@ def duration_in_words(seconds: float) -> str:
 
 
 def clock_in_words(when: float, now: float) -> str:
-    """An instant as people say it: the date, too, if it is not within a day."""
-    form = "%H:%M:%S" if when - now < _DAY else "%d %B, %H:%M"
+    """An instant as people say it: the date, too, if it is not within a day, and the year if it is another one."""
     try:
-        return time.strftime(form, time.localtime(when))
+        at = time.localtime(when)
+        if when - now < _DAY:
+            return time.strftime("%H:%M:%S", at)
+        return time.strftime(
+            "%d %B, %H:%M" if at.tm_year == time.localtime(now).tm_year else "%d %B %Y, %H:%M", at
+        )
     except (OverflowError, ValueError, OSError):
         return "a time beyond all calendars"
 

@@ -40,13 +40,15 @@ def may_come_before(core: Core, work: Work, until: float) -> bool:
     if not aside:
         return False
     place, services = place_of(work), set(services_for(work))
+    # By depth, or by priorities, it may get an earlier place than that of its submission.
+    unknown = core.ordered or type(core) is not Core
     for one in islice(core.history, _LOOKED_AT):
-        if one is work and not core.ordered:
+        if one is work and not unknown:
             return False
         if one._phase not in _ASIDE:
             continue
         if (
-            place_of(one) < place
+            (unknown or place_of(one) < place)
             and (
                 one._phase != NOT_DUE
                 or (one not in core.appointments.works and core.returning.when(one) < until)

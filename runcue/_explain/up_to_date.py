@@ -69,7 +69,11 @@ def why_skipped(work: Work) -> tuple[str, tuple[str, ...]]:
         details = f"{outputs} {is_} up to date{inputs}"
     left_out, words, remedy = _not_compared(fresh)
     more = "" if remedy is None else f"; {remedy}"
-    return f"{details}, by {words}. {_FORCE}{more}", left_out
+    gate = work._task.is_stale
+    unasked = (
+        "" if gate is None else f"; the is_stale callback {located(gate)} is asked only where that says no"
+    )
+    return f"{details}, by {words}{unasked}. {_FORCE}{more}", left_out
 
 
 def _not_compared(fresh: Any) -> tuple[tuple[str, ...], str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -235,3 +236,40 @@ async def test_whatever_the_limits_nobody_starts_at_another_instant_than_it_was_
             assert told <= town.starts[handle][0] + SLACK
         else:
             assert told == pytest.approx(town.starts[handle][0], abs=SLACK)
+
+
+@virtual
+async def test_by_depth_who_comes_after_what_was_begun_puts_others_off(tmp_path: Path) -> None:
+    town = Town(api={"rate": "4/min"})
+    town.cue = runcue.Cue(order="depth")
+    town.cue.service("api", rate="4/min")
+
+    @town.cue.task("fetch", uses="api", outputs=lambda work: tmp_path / str(work.params["n"]))
+    async def fetch(work: runcue.Work) -> None:
+        town.starts[work.id] = [now()]
+        work.outputs[0].path.touch()
+
+    town.task("read", 0.0, uses="api", inputs=lambda work: tmp_path / str(work.params["n"]))
+    town.cue.get_service("api").pause(1)
+    async with town.cue:
+        fetches = [await town.cue.submit("fetch", {"n": n}) for n in range(4)]
+        for n in range(4):
+            await town.cue.submit("read", {"n": n})
+        await asyncio.sleep(0.5)
+        turn = town.turn(fetches[3])
+        assert (turn.eta, turn.earliest) == (pytest.approx(0.5, abs=SLACK), True)
+    assert town.starts[fetches[3]][0] == pytest.approx(61, abs=SLACK)
+
+
+@pytest.mark.parametrize("waits", [20, 100])
+@virtual
+async def test_of_several_limits_the_one_is_told_first_that_lasts_longest(waits: int) -> None:
+    town = Town(api={"rate": "1/min", "budget": {"tokens": f"10/{waits}sec"}})
+    town.task("ask", 0.0, uses="api", cost={"tokens": 10})
+    async with town.cue:
+        _, second = await town.submit(2, "ask")
+        await asyncio.sleep(1)
+        why = town.cue.why(second)
+        assert why.verdict == ("waiting for rate" if waits < 60 else "waiting for a budget")
+        assert ("a higher rate=" if waits < 60 else "a larger budget=") in why.next_step
+        assert why.eta == pytest.approx(max(waits, 60) - 1, abs=SLACK)

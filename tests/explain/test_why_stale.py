@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._explain.out_of_date import out_of_date
+from runcue._explain.time_words import clock_in_words
 from runcue._freshness import content
 
 OUT, IN = File("out"), File("in")
@@ -466,3 +468,30 @@ def test_an_output_that_is_too_old_or_refused_is_told_so_that_people_can_read_it
     assert "<lambda>" in found.details
     assert "test_why_stale.py:" in found.details
     assert "said no" in found.details
+
+
+async def test_an_is_stale_that_was_not_asked_is_named_where_what_is_declared_is_up_to_date(
+    tmp_path: Path,
+) -> None:
+    cue = runcue.Cue()
+    cue.task("make", outputs=tmp_path / "made")(lambda work: work.outputs[0].path.touch())
+
+    @cue.is_stale(task="make")
+    def always(work: runcue.Work) -> bool:
+        return True
+
+    async with cue:
+        await (await cue.submit("make")).wait()
+        again = await cue.submit("make")
+        await again.wait()
+        assert "; the is_stale callback " in str(cue.why(again))
+        assert re.search(
+            r"always \(tests/explain/test_why_stale\.py:\d+\) is asked only where that says no\.",
+            str(cue.why(again)),
+        )
+
+
+def test_a_date_of_another_year_is_told_with_that() -> None:
+    then = time.mktime((2026, 11, 28, 10, 0, 0, 0, 0, 0))
+    assert clock_in_words(then + 2 * 86400, then) == "30 November, 10:00"
+    assert clock_in_words(then + 365 * 86400, then) == "28 November 2027, 10:00"
