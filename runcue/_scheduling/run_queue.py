@@ -65,6 +65,7 @@ class RunQueue(WaitingLine):
     """
 
     __slots__ = (
+        "_had_budgets",
         "_others",
         "_rates",
         "asking",
@@ -106,7 +107,7 @@ class RunQueue(WaitingLine):
         self._rates: tuple[RateLimit, ...] = ()
         self._others: tuple[Limit, ...] = ()
         self.budgets: tuple[Budget, ...] = ()
-        self.near_budgets = False
+        self.near_budgets = self._had_budgets = False
         self.keyed_near: tuple[RunQueue, ...] = ()
         self.promised: tuple[Work, float, float | None] | None = None
         self.passes_at = inf
@@ -134,12 +135,24 @@ class RunQueue(WaitingLine):
 
     def look_at_budgets(self) -> None:
         """Note, here and with the contenders, who may have to wait because somebody waits for a budget."""
-        for one in (self, *self.contenders):
-            keyed = (
-                () if one.is_keyed else tuple(other for other in one.contenders if other.has_key_budgets())
-            )
-            one.keyed_near = keyed
-            one.near_budgets = bool(keyed) or any(other.budgets for other in (one, *one.contenders))
+        self._look_around()
+        had, has_keyed = self._had_budgets, self.has_key_budgets()
+        self._had_budgets = has_keyed or bool(self.budgets)
+        # There may be hundreds that share a total, each with as many contenders: these look around themselves only if
+        # something is new to them by this one.
+        for one in self.contenders:
+            is_keyed = has_keyed and not one.is_keyed
+            is_near = is_keyed or bool(self.budgets)
+            if is_keyed != (self in one.keyed_near) or (had and not is_near and one.near_budgets):
+                one._look_around()
+            elif is_near:
+                one.near_budgets = True
+
+    def _look_around(self) -> None:
+        contenders = self.contenders
+        keyed = () if self.is_keyed else tuple(one for one in contenders if one.has_key_budgets())
+        self.keyed_near = keyed
+        self.near_budgets = bool(keyed or self.budgets) or any(one.budgets for one in contenders)
 
     def has_key_budgets(self) -> bool:
         """Whether some of its work units may wait for budgets of their keys."""

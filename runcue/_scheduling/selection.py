@@ -29,7 +29,7 @@ def contend(run_queue: RunQueue, others: Iterable[RunQueue]) -> None:
         if other is not run_queue and not set(run_queue.services).isdisjoint(other.services):
             run_queue.contenders.append(other)
             other.contenders.append(run_queue)
-            run_queue.look_at_budgets()
+    run_queue.look_at_budgets()
 
 
 def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
