@@ -53,6 +53,9 @@ _TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
 _LONGEST_OTHERS: Final = 150
 """So many characters of the params of others are told at most, beside their ids."""
 
+_LONGEST_ERROR: Final = 340
+"""So many characters of what an error says: the path of an output that is missing is to stand among them."""
+
 _Kind = tuple[str, type[BaseException], tuple[str, int]]
 """What failures have in common that are told together: their task, what was raised, and the line of the handler."""
 
@@ -247,7 +250,13 @@ def _words_of(failures: list[_Failure]) -> tuple[str, str, str, str, str]:
                 break
             ids[place] += params
         also = f" (and {len(others)} more like it: {listed(ids, SHOWN)})"
-    return first.id, first.kind[0], _params_of(first), also, clause_of(error_words(first.error))
+    return (
+        first.id,
+        first.kind[0],
+        _params_of(first),
+        also,
+        clause_of(error_words(first.error), _LONGEST_ERROR),
+    )
 
 
 def _params_of(failure: _Failure) -> str:

@@ -121,9 +121,9 @@ def in_one_line(text: str, most: int = LONGEST) -> str:
     return shortened(" ".join(text.splitlines()), most)
 
 
-def clause_of(text: str) -> str:
+def clause_of(text: str, most: int = _LONGEST_VALUE) -> str:
     """What an error says, short and without its full stop, as a part of a sentence."""
-    return in_one_line(text, _LONGEST_VALUE).removesuffix(".")
+    return in_one_line(text, most).removesuffix(".")
 
 
 def name_of(work: _Named) -> str:

@@ -776,3 +776,15 @@ def test_a_listener_has_the_line_that_failed_and_the_values_there_while_nobody_e
 
     run(main)
     assert caplog.records == []
+
+
+async def test_the_path_of_an_output_that_a_command_has_not_made_stands_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cue = runcue.Cue()
+    missing = tmp_path / "page.txt"
+    cue.task("make", outputs=missing)(runcue.shell("true"))
+    async with cue:
+        await cue.submit("make")
+    [line] = [one.getMessage() for one in caplog.records if "MissingOutput" in one.getMessage()]
+    assert str(missing) in line
