@@ -4,7 +4,8 @@ What runcue opens itself it needs for less than a millisecond: a mark, a stamp, 
 until somebody has closed something. An event loop must not, since who would close it may run in there: it has a
 descriptor in reserve.
 
-Lives here: `patiently` and `with_descriptor`, by which files and folders are opened; `ShortageHearer`, who is told.
+Lives here: `patiently` and `with_descriptor`, by which files and folders are opened; `in_time`, for what takes more
+than the reserve and stays open; `ShortageHearer`, who is told.
 
 Must not know: what is opened, or for whom.
 """
@@ -31,6 +32,7 @@ else:
 __all__ = [
     "SHORTAGE_HEARERS",
     "ShortageHearer",
+    "in_time",
     "is_shortage",
     "most_open_files",
     "patiently",
@@ -97,6 +99,27 @@ def patiently(opens: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
             return opens(*args, **options)
     refill()
     return result
+
+
+async def in_time(opens: Callable[[], T]) -> T:
+    """Call something that opens several files and keeps them, in the event loop, which goes on while there are too few.
+
+    Args:
+        opens: If it raises, it leaves nothing open.
+
+    Raises:
+        OSError: As of the call; of a shortage, if it lasts for very long.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _LONGEST
+    while True:
+        try:
+            return opens()
+        except OSError as error:
+            if not is_shortage(error) or loop.time() > until:
+                raise
+            _reserve.tell(error)
+        await asyncio.sleep(_PAUSE)
 
 
 def refill() -> None:

@@ -26,6 +26,7 @@ from subprocess import DEVNULL, Popen, TimeoutExpired
 from threading import Thread
 from typing import Final, NamedTuple
 
+from runcue._artifacts.descriptors import in_time
 from runcue._handlers.orphans import forget, watch
 
 __all__ = ["Ended", "run_program"]
@@ -130,23 +131,32 @@ async def run_program(
         OSError: It cannot be started.
     """
     loop = asyncio.get_running_loop()
+
+    def start() -> tuple[Popen[bytes], _Pipe, _Pipe]:
+        with ExitStack() as made:
+            printed = made.enter_context(closing(_Pipe(loop, None)))
+            errors = made.enter_context(closing(_Pipe(loop, _MOST_OF_ERRORS)))
+            process = Popen(
+                command,
+                shell=isinstance(command, str),
+                stdin=DEVNULL,
+                stdout=printed.entrance,
+                stderr=errors.entrance,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+            )
+            made.pop_all()
+        return process, printed, errors
+
+    process, printed, errors = await in_time(start)
     with ExitStack() as stack:
+        stack.callback(printed.close)
+        stack.callback(errors.close)
         # On a virtual clock no time may pass meanwhile.
         if (clock := getattr(loop, "runcue_clock", None)) is not None:
             clock.hold()
             stack.callback(clock.release)
-        printed = stack.enter_context(closing(_Pipe(loop, None)))
-        errors = stack.enter_context(closing(_Pipe(loop, _MOST_OF_ERRORS)))
-        process = Popen(  # noqa: ASYNC220 - quicker than what loops do; a shell is what was asked for
-            command,
-            shell=isinstance(command, str),
-            stdin=DEVNULL,
-            stdout=printed.entrance,
-            stderr=errors.entrance,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
-        )
         watch(process.pid)
         stack.callback(forget, process.pid)
         try:

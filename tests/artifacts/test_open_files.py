@@ -322,3 +322,24 @@ def test_a_cue_whose_loop_was_closed_keeps_nobody_from_hearing_of_the_shortage(
     listen(started)
     run_on(loop, main)
     assert heard == [started]
+
+
+@pytest.mark.rule(37, 58)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_commands_wait_for_each_other_where_their_pipes_take_more_than_may_be_open(
+    loop: str, tmp_path: Path
+) -> None:
+    source = """
+        async def main():
+            cue = runcue.Cue(max_processes=12)
+            cue.task("t", outputs=lambda n: f"o{n}")(runcue.shell("sleep 0.1; echo > {outputs[0]}"))
+            async with cue:
+                for n in range(12):
+                    await cue.submit("t", {"n": n})
+                print((await cue.drain()).counts["completed"])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened() + 32,) * 2)
+        runcue.run(main)
+    """
+    lines, said = run(source, tmp_path, loop=loop)
+    assert lines == ["12"]
+    assert said.count("Too many open files") <= 1

@@ -695,6 +695,31 @@ def test_what_is_no_fault_of_the_program_is_raised_as_it_is(monkeypatch: pytest.
     assert not isinstance(caught.value, runcue.RuncueError)
 
 
+@pytest.mark.rule(37)
+@pytest.mark.parametrize("lasts", [False, True])
+def test_without_descriptors_for_its_pipes_a_command_waits_for_a_minute_at_most(
+    lasts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, opened = 0, sum(1 for _ in Path("/proc/self/fd").iterdir())
+    popen = programs.Popen
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        nonlocal began
+        began += 1
+        if lasts or began < 3:
+            raise OSError(errno.EMFILE, "Too many open files", os.devnull)
+        return popen(*args, **options)
+
+    monkeypatch.setattr(programs, "Popen", refuse)
+    if lasts:
+        with pytest.raises(OSError, match="Too many open files"):
+            do("echo done")
+        assert began > 1000  # virtually
+        assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == opened
+    else:
+        assert do("echo done") == "done\n"
+
+
 def test_a_command_goes_to_its_end_in_a_loop_of_another_thread() -> None:
     cue = runcue.Cue()
     cue.task("it")(runcue.shell("echo {params[n]}"))
