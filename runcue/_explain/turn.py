@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from runcue._explain.durations import usual_durations
 from runcue._explain.holders import Holders
-from runcue._explain.unforeseen import may_come_before, may_pass, others_take
+from runcue._explain.unforeseen import may_come_before, may_come_in, may_pass, others_take
 from runcue._limits.keyed import KeyService
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import UNBOUNDED, Service
@@ -143,8 +143,10 @@ def turn_of(
         eta = None if eta is None or not_before == inf else max(eta, not_before - now)
     if eta is not None:
         slowest = [one for one, way in zip(queue.services, ways, strict=True) if way.is_slowest(eta)]
-        earliest |= may_come_before(core, work, now + eta) or others_take(queue, slowest)
-        if may_pass(queue, [one for one, number, _ in counted if number]):
+        lines_ahead = [one for one, number, _ in counted if number]
+        earliest |= others_take(queue, slowest) or may_come_in(work, lines_ahead)
+        earliest |= may_come_before(core, work, now + eta)
+        if may_pass(queue, lines_ahead):
             about = True
             earliest &= at_least or not all(way.is_told for way in ways)
     alone, passing = eta, None
@@ -283,6 +285,7 @@ class _Way:
         # So many are; of thousands one of so many was looked at.
         self._held, self._apart = 0, 1
         self._lasts: float | None = None
+        self._longest: float | None = None
         if service.concurrent != UNBOUNDED:
             self._look_at_slots(core, service, some, wall, holders)
 
@@ -299,7 +302,10 @@ class _Way:
         # Where nobody stands before it, those who come first are taken for such as run.
         known = [usual.get(work.task) for work in (some if self.before else mine)]
         if known and None not in known:
-            self._lasts = sum(filter(None, known)) / len(known)
+            self._lasts, self._longest = (
+                sum(filter(None, known)) / len(known),
+                max(filter(None, known), default=0.0),
+            )
         # else nothing is known of one of them, and how long other tasks take tells nothing of that
         if self._ends is None:
             return
@@ -332,21 +338,17 @@ class _Way:
         If there are several, each may put off what was reckoned of the others. Slots do not where all that start by the
         limits find free ones.
         """
-        number = [limit.nth_room(self._now, self.before + 1) > self._now for limit in self._limits].count(
-            True
-        )
-        return number + (self.by_slots(0) != 0 and not (number and self._slots_suffice()))
+        late = [one for one in self._limits if one.nth_room(self._now, self.before + 1) > self._now]
+        return len(late) + (self.by_slots(0) != 0 and not (late and self._slots_suffice()))
 
     def _slots_suffice(self) -> bool:
         slots = self._free + self._held
         for place in range(min(self.before + 1, _SAMPLE)):
-            # By the slots that there are now, or by that of the one that was so many before it.
-            first = place < slots
-            free = self.by_slots(place - self.before) if first else self._lasts
-            if free is None:
-                return False
-            start = self.by_limits(place - self.before)
-            if free > start - (0.0 if first else self.by_limits(place - self.before - slots)):
+            # By the slots that there are now, or by that of one so many before it.
+            more = place - self.before
+            taken = 0.0 if place < slots else self.by_limits(more - slots)
+            free = self.by_slots(more) if place < slots else self._longest
+            if free is None or taken + free > self.by_limits(more):
                 return False
         return True
 

@@ -5,19 +5,20 @@ Must not know: how a turn is foretold, words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Final
 
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, HELD, NOT_DUE, NOT_READY
 from runcue._model.work import Work
+from runcue._scheduling.appointments import begins_at
 from runcue._scheduling.core import Core
 from runcue._scheduling.lines import services_for
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 
-__all__ = ["may_come_before", "may_pass", "others_take"]
+__all__ = ["may_come_before", "may_come_in", "may_pass", "others_take"]
 
 _LOOKED_AT: Final = 1000
 """So many work units, and so many run queues, are looked at; of more it is not known."""
@@ -47,14 +48,13 @@ def may_come_before(core: Core, work: Work, until: float) -> bool:
             return False
         if one._phase not in _ASIDE:
             continue
-        if (
-            (unknown or place_of(one) < place)
-            and (
-                one._phase != NOT_DUE
-                or (one not in core.appointments.works and core.returning.when(one) < until)
+        if one in core.appointments.works and not unknown:
+            is_before = False  # it comes as if it was submitted then
+        else:
+            is_before = (unknown or place_of(one) < place) and (
+                one._phase != NOT_DUE or begins_at(one) < until
             )
-            and not services.isdisjoint(services_for(one))
-        ):
+        if is_before and not services.isdisjoint(services_for(one)):
             return True
         aside -= 1
         if not aside:
@@ -73,6 +73,21 @@ def others_take(queue: RunQueue, slowest: Sequence[Service]) -> bool:
         return False
     return len(queue.contenders) > _LOOKED_AT or any(
         one.backlog() and not any(service in one.services for service in slowest) for one in queue.contenders
+    )
+
+
+def may_come_in(work: Work, counted: Collection[RunQueue]) -> bool:
+    """Whether some stand before a work unit that were not counted, since they need something besides that is used up.
+
+    Args:
+        work: It stands in line.
+        counted: The run queues of which those before it were counted.
+    """
+    queue: RunQueue = work._task.run_queue
+    place = place_of(work)
+    return len(queue.contenders) > _LOOKED_AT or any(
+        one not in counted and (head := one.peek(ordered=False)) is not None and place_of(head) < place
+        for one in queue.contenders
     )
 
 

@@ -273,3 +273,19 @@ async def test_of_several_limits_the_one_is_told_first_that_lasts_longest(waits:
         assert why.verdict == ("waiting for rate" if waits < 60 else "waiting for a budget")
         assert ("a higher rate=" if waits < 60 else "a larger budget=") in why.next_step
         assert why.eta == pytest.approx(max(waits, 60) - 1, abs=SLACK)
+
+
+@virtual
+async def test_who_was_held_up_besides_and_came_before_puts_a_turn_off_that_did_not_count_it() -> None:
+    town = Town(api={"rate": "1/sec", "burst": 1}, other={"rate": "1/3sec", "burst": 1})
+    town.task("both", 0.0, uses=["api", "other"])
+    town.task("ask", 0.0, uses="api")
+    async with town.cue:
+        await town.submit(2, "both")
+        last = (await town.submit(5, "ask"))[-1]
+        await asyncio.sleep(0.5)
+        asked = now()
+        turn = town.turn(last)
+        assert turn.earliest
+        assert turn.eta is not None
+    assert asked + turn.eta < town.starts[last][0] - 0.5
