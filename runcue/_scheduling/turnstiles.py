@@ -301,7 +301,15 @@ class Turnstiles:
     def line_for(self, key: KeyService) -> tuple[Work | None, int]:
         """The first of those that wait for a key, None if none do, and how many these are."""
         mine = [turnstile for turnstile in key.turnstiles or () if turnstile.home is self]
-        found = {lane for turnstile in mine for *_, lane in turnstile.lanes if lane.turnstile is turnstile}
         heads = (lane.first for lane in map(self.first_lane, mine) if lane is not None)
         first = min(heads, key=place_of, default=None)
-        return first, sum(lane.number for lane in found)
+        return first, sum(map(_waiting_at, mine))
+
+
+def _waiting_at(turnstile: Turnstile) -> int:
+    """How many work units wait in the lanes before a turnstile."""
+    lanes = turnstile.lanes
+    if len(lanes) == turnstile.number:
+        return sum([entry[3].number for entry in lanes])
+    # Some have left, or are there twice.
+    return sum(lane.number for lane in {entry[3] for entry in lanes} if lane.turnstile is turnstile)
