@@ -88,7 +88,7 @@ def main(
         os.set_inheritable(one, False)
     # What a handler forks may live on; who waits for the end of a pipe must not wait for that.
     os.register_at_fork(after_in_child=lambda: _let_go(pipes))
-    _be_killed_at_end_of(leash)
+    held = _Leash(leash)
     ending, to_parent = threading.Event(), _ToParent(answers_to)
     watch = threading.Thread(
         target=_end_with_parent, args=(lifeline, ending, to_parent.ask), name="runcue-lifeline", daemon=True
@@ -114,13 +114,14 @@ def main(
         _be_in(folder)
         if kind == TOLD_CALL:
             to_parent.ask()
+        held.tighten()
         answer = calls.run(content, main_program.load, to_parent.enter)
         _flush()
         if os.getpid() != own:
             _leave(answer, calls)
+        held.loosen()
         to_parent.answer(answer)
     ending.set()
-    _let_end(leash)
     # What is to be done at the end of a process is done; should it hang, nobody else would end this one.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_LAST)
@@ -221,6 +222,45 @@ class _ToParent:
             self.send(ANSWER, answer)
 
 
+class _Leash:
+    """Has the system kill this process, with all that was started here, when a pipe ends while a call is in hand.
+
+    No thread can do that while a handler keeps Python's lock, as a long regular expression does, nor can a process
+    that was stopped. One that is idle ends by itself, so that what is to be done at its end is done. Where a system
+    does not know how, `_end_with_parent` is alone with it.
+
+    Args:
+        pipe: The pipe.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._loose: int | None = None
+        if hasattr(fcntl, "F_SETSIG"):
+            try:
+                fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+                fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
+                self._loose = fcntl.fcntl(pipe, fcntl.F_GETFL)
+            except OSError:
+                pass  # not every system that has the names can do it
+
+    def tighten(self) -> None:
+        """A call is in hand."""
+        if self._loose is not None:
+            self._set(self._loose | os.O_ASYNC)
+
+    def loosen(self) -> None:
+        """None is, any more."""
+        if self._loose is not None:
+            self._set(self._loose)
+
+    def _set(self, flags: int) -> None:
+        try:
+            fcntl.fcntl(self._pipe, fcntl.F_SETFL, flags)
+        except OSError:
+            pass  # a handler has closed it
+
+
 class _LogToParent(logging.handlers.QueueHandler):
     """Sends what is logged to the parent, where the logger of the same name has it handled."""
 
@@ -305,29 +345,6 @@ def _end_with_parent(lifeline: int, ending: threading.Event, ask: Callable[[], o
     if ending.is_set():
         sleep(_AFTER_PARENT)
     os.killpg(0, signal.SIGKILL)
-
-
-def _be_killed_at_end_of(pipe: int) -> None:
-    """Have the system kill this process, with all that was started here, when a pipe ends.
-
-    No thread can do that while a handler keeps Python's lock, as a long regular expression does, nor can a process
-    that was stopped. Where a system does not know how, `_end_with_parent` is alone with it.
-    """
-    if hasattr(fcntl, "F_SETSIG"):
-        try:
-            fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
-            fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpid())
-            fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
-        except OSError:
-            pass  # not every system that has the names can do it
-
-
-def _let_end(pipe: int) -> None:
-    """Be killed by the end of that pipe no more."""
-    try:
-        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) & ~os.O_ASYNC)
-    except OSError:
-        pass  # a handler has closed it
 
 
 def _let_go(pipes: tuple[int, ...]) -> None:
