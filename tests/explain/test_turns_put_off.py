@@ -250,8 +250,8 @@ async def test_by_depth_who_comes_after_what_was_begun_puts_others_off(tmp_path:
         work.outputs[0].path.touch()
 
     town.task("read", 0.0, uses="api", inputs=lambda work: tmp_path / str(work.params["n"]))
-    town.cue.get_service("api").pause(1)
     async with town.cue:
+        town.cue.get_service("api").pause(1)
         fetches = [await town.cue.submit("fetch", {"n": n}) for n in range(4)]
         for n in range(4):
             await town.cue.submit("read", {"n": n})
