@@ -29,8 +29,8 @@ def check_not_imported() -> None:
         while frame is not None:
             if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == _NAME:
                 raise UsageError(
-                    f"start() in a process that only imports {frame.f_code.co_filename}, for the handlers that are in "
-                    'it: put what starts the cue there under `if __name__ == "__main__":`, or the handlers into a '
-                    "module of their own."
+                    f"start() in a process that only imports {frame.f_code.co_filename}, for the handlers or "
+                    'classes that are in it: put what starts the cue there under `if __name__ == "__main__":`, or '
+                    "these into a module of their own."
                 )
             frame = frame.f_back
