@@ -303,9 +303,10 @@ class CueWarning(NamedTuple):
             "abandoned": work units that could not run when the cue was stopped, and what did not end in time then.
             "must_complete": what a stop does not cut off. "unknown_task": a gate or listener for a task that does not
             exist. "not_started": a work unit is waited for, and its cue is not started. "left": the event loop has
-            ended, and there are work units that nobody will run. "shortage": no more threads can be started, or no more
-            files be opened. "inbox": files of a watched folder that could not be submitted, or seem to be submitted
-            again and again. "full": nothing that is pending can move, so that one comes in above `Cue(max_pending=)`.
+            ended, and there are work units that nobody will run. "shortage": no more threads or processes can be
+            started, or no more files be opened. "inbox": files of a watched folder that could not be submitted, or seem
+            to be submitted again and again. "full": nothing that is pending can move, so that one comes in above
+            `Cue(max_pending=)`.
             "headers": a server says of its limits what cannot be read, or asks to wait for longer than `max_pause=`.
             "breaker": one has opened after failures in a row, and nothing that uses its service starts for a while.
             "no_cost": a task says nothing of what it takes of a budget. "broken": what runs handlers is, and what it

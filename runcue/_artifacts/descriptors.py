@@ -105,7 +105,7 @@ async def in_time(opens: Callable[[], T]) -> T:
     """Call something that opens several files and keeps them, in the event loop, which goes on while there are too few.
 
     Args:
-        opens: If it raises, it leaves nothing open.
+        opens: If it raises, it leaves nothing open. It may start a process, for which the same holds.
 
     Raises:
         OSError: As of the call; of a shortage, if it lasts for very long.
@@ -116,9 +116,16 @@ async def in_time(opens: Callable[[], T]) -> T:
         try:
             return opens()
         except OSError as error:
-            if not is_shortage(error) or loop.time() > until:
+            lacks_process = error.errno == errno.EAGAIN
+            if not (lacks_process or is_shortage(error)) or loop.time() > until:
                 raise
-            _reserve.tell(error)
+            if lacks_process:
+                _processes.tell(
+                    f"No more processes can be started ({error.strerror}): commands wait until others have ended, for "
+                    "a minute at most. This is told once"
+                )
+            else:
+                _reserve.tell(error)
         await asyncio.sleep(_PAUSE)
 
 
@@ -165,6 +172,21 @@ def _wait_and_call(opens: Callable[..., T], args: Any, options: Any) -> T:
                 raise
 
 
+class _News:
+    """What is told once."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def tell(self, text: str) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning("%s", text)
+            with suppress(RuntimeError):  # a cue is started in another thread just now: the log has it
+                for hearer in tuple(SHORTAGE_HEARERS):
+                    hearer.hear_of_shortage(text)
+
+
 class _Reserve:
     """A descriptor that is held for the event loop of this process: in a `with` it is free to be taken.
 
@@ -175,7 +197,7 @@ class _Reserve:
     def __init__(self) -> None:
         self.descriptor: int | None = None
         self._identity: tuple[int, int] | None = None
-        self._told = False
+        self._news = _News()
         self.hold()
 
     def hold(self) -> None:
@@ -185,17 +207,11 @@ class _Reserve:
             self._identity = status.st_dev, status.st_ino
 
     def tell(self, error: OSError) -> None:
-        if not self._told:
-            self._told = True
-            text = (
-                f"{error.strerror}: this process may have {most_open_files()} open at a time (ulimit -n). Where runcue "
-                "itself opens one, it waits until others are closed; what your handlers open raises as ever. This is "
-                "told once"
-            )
-            logger.warning("%s", text)
-            with suppress(RuntimeError):  # a cue is started in another thread just now: the log has it
-                for hearer in tuple(SHORTAGE_HEARERS):
-                    hearer.hear_of_shortage(text)
+        self._news.tell(
+            f"{error.strerror}: this process may have {most_open_files()} open at a time (ulimit -n). Where runcue "
+            "itself opens one, it waits until others are closed; what your handlers open raises as ever. This is "
+            "told once"
+        )
 
     def __enter__(self) -> None:
         descriptor, self.descriptor = self.descriptor, None
@@ -210,3 +226,4 @@ class _Reserve:
 
 
 _reserve = _Reserve()
+_processes = _News()

@@ -259,7 +259,7 @@ def test_the_reserve_is_not_taken_for_a_descriptor_of_somebody_else(tmp_path: Pa
 def test_who_observes_a_cue_hears_of_the_shortage_as_well(
     loop: str, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(descriptors._reserve, "_told", False)
+    monkeypatch.setattr(descriptors._reserve._news, "_told", False)
     warnings: list[CueWarning] = []
     heard_in: list[int] = []
 
@@ -296,7 +296,7 @@ def test_who_observes_a_cue_hears_of_the_shortage_as_well(
 def test_a_cue_whose_loop_was_closed_keeps_nobody_from_hearing_of_the_shortage(
     loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(descriptors._reserve, "_told", False)
+    monkeypatch.setattr(descriptors._reserve._news, "_told", False)
     left, started = runcue.Cue(), runcue.Cue()
     heard: list[runcue.Cue] = []
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import runcue
+from runcue._artifacts import descriptors
 from runcue._handlers import programs
 from runcue.testing import run
 from tests.support.loops import each_loop, run_on
@@ -696,10 +697,13 @@ def test_what_is_no_fault_of_the_program_is_raised_as_it_is(monkeypatch: pytest.
 
 
 @pytest.mark.rule(37)
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN])
 @pytest.mark.parametrize("lasts", [False, True])
-def test_without_descriptors_for_its_pipes_a_command_waits_for_a_minute_at_most(
-    lasts: bool, monkeypatch: pytest.MonkeyPatch
+def test_without_descriptors_for_its_pipes_or_a_process_a_command_waits_for_a_minute_at_most(
+    lasts: bool, number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    for news in (descriptors._processes, descriptors._reserve._news):
+        monkeypatch.setattr(news, "_told", False)
     began, opened = 0, sum(1 for _ in Path("/proc/self/fd").iterdir())
     popen = programs.Popen
 
@@ -707,17 +711,18 @@ def test_without_descriptors_for_its_pipes_a_command_waits_for_a_minute_at_most(
         nonlocal began
         began += 1
         if lasts or began < 3:
-            raise OSError(errno.EMFILE, "Too many open files", os.devnull)
+            raise OSError(number, "Too many of them")
         return popen(*args, **options)
 
     monkeypatch.setattr(programs, "Popen", refuse)
     if lasts:
-        with pytest.raises(OSError, match="Too many open files"):
+        with pytest.raises(OSError, match="Too many of them"):
             do("echo done")
         assert began > 1000  # virtually
         assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == opened
     else:
         assert do("echo done") == "done\n"
+    assert sum("Too many of them" in line and "told once" in line for line in caplog.messages) == 1
 
 
 def test_a_command_goes_to_its_end_in_a_loop_of_another_thread() -> None:
