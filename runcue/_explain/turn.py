@@ -230,7 +230,7 @@ def _some_before(work: Work, counted: Sequence[tuple[RunQueue, int, bool]]) -> I
     # There may be as many run queues: then some of these, and of each some.
     for one, number, _ in counted[:: len(counted) // _SAMPLE + 1]:
         for other in one.some_in_line(number, max(1, _SAMPLE * number // every)):
-            if other._phase in (NEW, READY) and place_of(other) < place:
+            if other._phase in (NEW, READY) and (other._order_key, other._seq) < place:
                 yield other
 
 
@@ -294,7 +294,7 @@ class _Way:
     ) -> None:
         mine = holders.of(service)
         tasks = {work.task for work in mine}
-        usual = usual_durations(core.history, tasks.union(work.task for work in some))
+        usual = usual_durations(core.history, tasks.union({work.task for work in some}))
         if not tasks <= usual.keys():
             self._ends = None
         number, self._apart = len(mine), len(mine) // _ENDS + 1

@@ -41,25 +41,33 @@ def may_come_before(core: Core, work: Work, until: float) -> bool:
     if not aside:
         return False
     place, services = place_of(work), set(services_for(work))
+    queue: RunQueue = work._task.run_queue
     # By depth, or by priorities, it may get an earlier place than that of its submission.
     unknown = core.ordered or type(core) is not Core
+    # Of most it is seen by their run queue that they want something else.
+    sharing = {queue, *queue.contenders}
     for one in islice(core.history, _LOOKED_AT):
         if one is work and not unknown:
             return False
         if one._phase not in _ASIDE:
             continue
-        if one in core.appointments.works and not unknown:
-            is_before = False  # it comes as if it was submitted then
-        else:
-            is_before = (unknown or place_of(one) < place) and (
-                one._phase != NOT_DUE or begins_at(one) < until
-            )
-        if is_before and not services.isdisjoint(services_for(one)):
-            return True
         aside -= 1
+        if (
+            one._task.run_queue in sharing
+            and _is_before(one, None if unknown else place, core, until)
+            and not services.isdisjoint(services_for(one))
+        ):
+            return True
         if not aside:
             return False
     return True
+
+
+def _is_before(one: Work, place: tuple[float, int] | None, core: Core, until: float) -> bool:
+    """Whether one that stands in no line may come before a place; None: that may be, whatever the place."""
+    if place is not None and (one in core.appointments.works or place_of(one) >= place):
+        return False  # what is for later comes as if it was submitted then
+    return one._phase != NOT_DUE or begins_at(one) < until
 
 
 def others_take(queue: RunQueue, slowest: Sequence[Service]) -> bool:
