@@ -925,6 +925,14 @@ KEPT: dict[str, list[Step]] = {
         ("started", 5.2, "4"),
         ("started", 10.7, "3"),
     ],
+    "one that a breaker holds that two unheard time-outs have opened": [
+        ("wish", {"timeout": 0.5, "policy": Policy("Retry", 2, 5.0, 60.0, is_exit_final=True)}),
+        *submitted("frail a", "frail b"),
+        ("started", 0.0, "1"),
+        ("started", 0.0, "2"),
+        ("submitted", 0.5, "3", "frail", "c"),
+        ("look", 0.5),
+    ],
     "a stop that cancels what a breaker holds that an unheard time-out has opened": [
         ("wish", {"timeout": 0.5}),
         ("slots", "fragile", 2),

@@ -304,10 +304,11 @@ class Allowances:
         for service, name in zip(work.duty.services, work.places, strict=True):
             if now < max(self._halted.get(name, -inf), self._halted.get(service, -inf)):
                 return True
-            place = self._places.get(name)
+            # Nothing may have been heard of there, and yet some have run out of time.
+            place = self._places.get(name) or _Place()
             # Who has failed lets others go first for a second, who may be unable to start.
             longer = _WHILE if work.tried else 0.0
-            if place is not None and self._keeps(now, longer, place, service, is_busy=bool(inside[name])):
+            if self._keeps(now, longer, place, service, is_busy=bool(inside[name])):
                 return True
         # Who waits for a budget is not passed by those who take what it will need, of whatever service.
         return self._counts and any(
