@@ -174,7 +174,11 @@ class Leaving:
     def _succeeds(self, heir: Work) -> None:
         """Somebody has taken the place of one that was not cut off, and may be one that is."""
         runs = heir._phase >= RUNNING and not self.ends_runs
-        if runs or self._dispatcher.turns.loop is None or not self._dispatcher.endings.is_over_for(heir):
+        if runs or self._dispatcher.turns.loop is None:
+            return
+        if not self._dispatcher.endings.is_over_for(heir):
+            if self._core.came_back:
+                self._core.came_back.append(heir)  # that one may be among them, and was not looked at yet
             return
         if self._is_for_later(heir) or self._is_endless(heir):
             self._leave([heir])

@@ -168,3 +168,29 @@ async def test_what_waits_for_its_instant_again_once_its_gate_has_answered_is_le
     assert hasty.cancel()
     summary = await cue.stop(drain=False)
     assert summary.left == [later.work]
+
+
+@pytest.mark.rule(39)
+@virtual
+async def test_who_takes_the_place_of_one_that_is_cancelled_as_it_is_put_back_is_left_as_well() -> None:
+    cue, calls = runcue.Cue(), []
+
+    @cue.task("again", outputs=runcue.Flag("made"))
+    async def again(work: runcue.Work) -> None:
+        calls.append(now())
+        await asyncio.sleep(1.0)
+        raise runcue.RetryLater(5.0)
+
+    class Cancels(runcue.Observer):
+        def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
+            cancels.append(asyncio.create_task(cue.cancel(work.id)))
+
+    cancels: list[asyncio.Task[object]] = []
+    cue.observe(Cancels())
+    cue.start()
+    await cue.submit("again")
+    joined = await cue.submit("again")
+    await asyncio.sleep(0.5)
+    summary = await cue.stop()
+    assert (calls, now()) == ([0.0], 1.0)
+    assert [one.id for one in summary.left] == [joined]
