@@ -153,3 +153,7 @@ def test_the_signals_of_the_program_are_as_before() -> None:
 def test_who_was_not_ready_at_its_turn_and_then_waits_for_its_key_stands_in_line_once() -> None:
     # It was counted twice by those that are kept by their keys, and the scheduler failed.
     assert run_trial(trial_of(523370, "services")).violation is None
+
+
+def test_handlers_that_hang_for_long_while_others_look_each_second_are_no_run_without_end() -> None:
+    assert run_trial(trial_of(746879, "dynamic")).violation is None

@@ -48,7 +48,10 @@ OnLife = Callable[[runcue.Cue, Trace], Callable[[], object] | None]
 """See `run_trial`."""
 
 MOST_EVENTS: Final = 50
-"""So many times as many events as work units are to be expected, and more than a thousand, and a run will not end."""
+"""So many times as many events as work units are to be expected, and more than `_FEW`, and a run will not end."""
+
+_FEW: Final = 5000
+"""A handler may hang for a thousand seconds, and who waits behind a breaker looks each second whether it has passed."""
 
 MOST_STEPS: Final = 200
 """So many times as many callbacks at one instant, and more than twenty thousand, and the loop is spinning."""
@@ -169,7 +172,7 @@ class _Life:
         self._checker = self._prepare(self._scenario)
         self._events = 0
         expected = self._scenario.expected()
-        self._most_events = 1000 + MOST_EVENTS * expected
+        self._most_events = _FEW + MOST_EVENTS * expected
         self.loop.most_steps = 20_000 + MOST_STEPS * expected
         self._dies_at = faults.death(4 * expected)
         outcome.lives += 1
