@@ -263,7 +263,11 @@ class Dispatcher:
                 again |= self.gates.check_woken(until)
             if core.count[NEW]:
                 again |= self.gates.check_new(now, until, turns.closed)
-            again |= bool(core.keyed) and self.keys.check_parked(until)
+            if core.keyed:
+                again |= self.keys.check_parked(until)
+                if core.count[NEW] and self.gates.awaited:
+                    # An async gate of these may have taken the last slot of those who had room before.
+                    again |= self.gates.check_new(now, until, turns.closed)
             if core.count[NOT_READY] and turns.may_start:  # else the loop is most likely ending
                 again |= self.rechecker.step(until, idle=self._is_quiet())
             if self.callbacks.gate.cancelled:

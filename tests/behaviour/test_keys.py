@@ -19,7 +19,7 @@ import runcue
 from runcue._limits.keyed import KeyedService, KeyService
 from runcue.abc import Limit
 from runcue.testing import FakeExecutor
-from tests.support.virtual_time import now, virtual
+from tests.support.virtual_time import now, there, virtual
 
 pytestmark = pytest.mark.rule(47)
 
@@ -1175,3 +1175,41 @@ async def test_one_that_was_not_ready_at_its_turn_and_then_waits_for_its_key_sta
         await asyncio.sleep(1)
         second.touch()
     assert entered == {"a": [1, 11], "c": [5]}
+
+
+@pytest.mark.rule(2)
+@virtual
+async def test_what_is_up_to_date_is_skipped_although_one_whose_key_is_paused_is_asked_in_the_last_slot() -> (
+    None
+):
+    cue, skipped = runcue.Cue(), []
+    cue.service("web", concurrent=1)
+    account = cue.service("account", per=user)
+    made = runcue.Flag("made")
+    there(cue)
+    made.share(cue._dispatcher.flags)
+    made.set()
+
+    @cue.task("book", uses=["account", "web"])
+    async def book(work: runcue.Work) -> None: ...
+
+    @cue.task("mail", uses="web", outputs=made)
+    async def mail(work: runcue.Work) -> None: ...
+
+    @cue.is_ready(task="book")
+    async def is_paid(work: runcue.Work) -> bool:
+        await asyncio.sleep(10)
+        return True
+
+    @cue.on_skip
+    def note(work: runcue.Work) -> None:
+        skipped.append(now())
+
+    cue.start()
+    await asyncio.sleep(1)
+    account.pause(100, key="a")
+    await cue.submit("book", {"user": "a"})
+    await cue.submit("mail")
+    await asyncio.sleep(20)
+    assert skipped == [1.0]
+    await cue.stop(drain=False)
