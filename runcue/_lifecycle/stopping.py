@@ -195,7 +195,9 @@ class Stopping:
         while steps < FIRST_STEPS:
             await asyncio.sleep(0)
             steps += 1
-            if self._dispatcher.turns.failure is not None or not self._at_rest():
+            turns = self._dispatcher.turns
+            # What has woken it, such as the end of a pause, may not have been looked at yet.
+            if turns.failure is not None or turns.woken or not self._at_rest():
                 await self._come_to_rest()
                 steps = 0
 

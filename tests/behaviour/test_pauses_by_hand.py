@@ -263,3 +263,29 @@ def test_what_is_no_length_of_time_is_refused_and_nothing_is_paused(seconds: Any
     with pytest.raises(runcue.ConfigurationError, match=r"seconds of pause\(\) of service 'api' must be"):
         api.pause(seconds)
     assert api.status().paused is None
+
+
+@virtual
+async def test_what_is_let_go_on_just_before_a_stop_gives_it_up_runs() -> None:
+    resumed = []
+    for steps in range(20):
+        cue = runcue.Cue()
+        api = cue.service("api")
+
+        @cue.task("t", uses=api)
+        async def t(work: runcue.Work) -> None: ...
+
+        cue.start()
+        handle = await cue.submit("t")
+        api.pause()
+        await asyncio.sleep(1)
+        stop = asyncio.create_task(cue.stop())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if handle.state is runcue.WorkState.PENDING:
+            api.resume()
+            resumed.append(steps)
+            await stop
+            assert handle.state is runcue.WorkState.COMPLETED, steps
+        await stop
+    assert 3 < len(resumed) < 20
