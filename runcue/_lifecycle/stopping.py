@@ -191,11 +191,9 @@ class Stopping:
             CueFailed: The scheduler failed.
         """
         await self._come_to_rest()
-        steps = 0
-        while steps < FIRST_STEPS:
+        turns, steps = self._dispatcher.turns, 0
+        while (steps := steps + 1) <= FIRST_STEPS:
             await asyncio.sleep(0)
-            steps += 1
-            turns = self._dispatcher.turns
             # What has woken it, such as the end of a pause, may not have been looked at yet.
             if turns.failure is not None or turns.woken or not self._at_rest():
                 await self._come_to_rest()

@@ -13,7 +13,7 @@ Must not know: what an error means, who is told.
 from __future__ import annotations
 
 from math import inf, nextafter
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, Final, Never
 from weakref import WeakSet
 
 from runcue._model.checks import positive_int, says_what_it_takes
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 __all__ = ["Breaker", "BreakerLimit"]
+
+# So many cooldowns after its last failure one that is open is forgotten, if it is of a key that nobody uses any more
+# (rule 50): of all the hosts that somebody meets, those that are dead are many, and are never seen again.
+_REMEMBERED: Final = 10
 
 
 class Breaker:
@@ -204,8 +208,13 @@ class BreakerLimit(Limit):
             self._probe_returned = True
 
     def unused_from(self) -> float:
-        """From when on failures are so long ago that they tell nothing any more."""
-        return self._failed_at + self.breaker.cooldown if self.is_open or self.failures else -inf
+        """From when on failures are so long ago that they tell nothing any more.
+
+        One that is open is remembered for longer, since the next to come has to be let through alone.
+        """
+        if not (self.is_open or self.failures):
+            return -inf
+        return self._failed_at + self.breaker.cooldown * (_REMEMBERED if self.is_open else 1)
 
     def at_least(self, works: object, /) -> float:
         """See `Limit.at_least`."""

@@ -1040,6 +1040,35 @@ async def test_refusals_breakers_headers_and_slots_that_find_themselves_are_thos
     assert max(entered["refused"]) < 6
 
 
+@pytest.mark.rule(50)
+@virtual
+async def test_an_open_breaker_of_a_key_outlasts_what_is_idle_and_is_forgotten_after_ten_cooldowns() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", per=user, concurrent=2, breaker=runcue.Breaker(1, "10s"))
+    entered: list[float] = []
+
+    @cue.task(uses="api")
+    async def ask(work: runcue.Work) -> None:
+        entered.append(now())
+        await asyncio.sleep(1)
+        if now() < 10:
+            raise OSError
+
+    @cue.on_failure
+    def on_failure(work: runcue.Work, error: BaseException) -> None: ...
+
+    async with cue:
+        for one in ("a", "b"):
+            await cue.submit("ask", {"user": one})
+        await asyncio.sleep(50)
+        assert api.status().keys == 2
+        for _ in range(2):  # one is let through, and the other one when that has succeeded
+            await cue.submit("ask", {"user": "a"})
+        await asyncio.sleep(70)
+        assert api.status().keys == 0
+    assert entered == [0, 0, 50, 51]
+
+
 @virtual
 async def test_a_budget_may_be_one_of_some_keys_alone() -> None:
     cue = runcue.Cue()

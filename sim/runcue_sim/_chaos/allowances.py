@@ -21,6 +21,8 @@ Objection: TypeAlias = tuple[str, str] | None
 
 _MEMORY: Final = 200
 _WHILE: Final = 1.0 + ROUNDING
+# So many cooldowns after its last failure a key's breaker may be forgotten (rule 50).
+_REMEMBERED: Final = 10
 
 
 @dataclass(slots=True, eq=False)
@@ -134,6 +136,7 @@ class Allowances:
     def of_start(self, now: float, work: ObservedWork) -> Objection:
         """A handler is about to be entered: whether all that it uses allows that."""
         for service, place in zip(work.duty.services, work.places, strict=True):
+            self._forget_breaker(now, service, place)
             until = max(self._halted.get(place, -inf), self._halted.get(service, -inf))
             if now < until:
                 left = "until it is resumed" if until == inf else f"for another {until - now:.3g} s"
@@ -144,6 +147,15 @@ class Allowances:
             if objection is not None:
                 return objection
         return None
+
+    def _forget_breaker(self, now: float, service: str, name: str) -> None:
+        """That of a key may be forgotten by now; it is not known when somebody has waited for it last."""
+        place = self._places.get(name) if name != service else None
+        if (
+            place is not None
+            and now + BY_WALL >= place.failed_at + _REMEMBERED * self._regimes[service].cooldown
+        ):
+            place.broken_until, place.try_out, place.failures = -inf, None, 0
 
     def _of_breaker(self, now: float, work: ObservedWork, name: str) -> Objection:
         place = self._places.get(name)
