@@ -215,4 +215,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Whoever was started by a shell in the background is not interrupted, and nor are the programs that it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # And whoever was by nohup does not end with the terminal: this process is to go on, the programs hear of it again.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
     config.pluginmanager.register(RuleTable(config), "runcue-rules")
