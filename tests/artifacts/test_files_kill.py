@@ -227,7 +227,7 @@ def kill_at(scratch: Path, instants: int, shown: Callable[[Findings], bool] = la
 def test_of_makers_killed_at_any_instant_nothing_half_made_and_nothing_stale_is_believed(
     tmp_path: Path,
 ) -> None:
-    found = kill_at(tmp_path, 45, lambda found: found.alive >= 20 and found.running >= 10)
+    found = kill_at(tmp_path, 30, lambda found: found.alive >= 14 and found.running >= 7)
     print(found, found.ran_again)
 
 

@@ -224,7 +224,7 @@ def told_of(report: list[Any], kind: str) -> list[Any]:
 
 
 @pytest.mark.rule(27, 30)
-@settings(max_examples=max(1, settings().max_examples // 4))
+@settings(max_examples=max(1, settings().max_examples // 6))
 @given(story=stories())
 def test_nothing_is_believed_but_what_was_made_from_the_present_content_of_its_inputs(
     story: Story, process: Lives
