@@ -83,7 +83,7 @@ FULL = "runcue: no test left out"
 SHOWN = 3  # tests named under each rule; with the titles that is a table one can still scroll through
 
 # Other ones each time; `dev.py torture` is where they are many.
-hypothesis.settings.register_profile("runcue", max_examples=100, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("runcue", max_examples=80, deadline=None, print_blob=True)
 hypothesis.settings.register_profile(
     "torture",
     parent=hypothesis.settings.get_profile("runcue"),
