@@ -74,7 +74,8 @@ class Cluster:
         self.address = wait_until(address)
 
     def _end(self) -> None:
-        for process in (*self.workers, self.scheduler):
+        # The scheduler first: else it might tell of the end of a worker, as the first or as the only thing.
+        for process in (self.scheduler, *self.workers):
             process.kill()
         for process in (*self.workers, self.scheduler):
             process.wait()
