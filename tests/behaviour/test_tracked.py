@@ -393,7 +393,8 @@ def test_very_many_work_units_whose_gates_wait_for_a_slot_cost_nothing_meanwhile
         await cue.stop(drain=False, timeout=0)
         return called
 
-    assert run(main) < 1000
+    # A call for each, and more in asyncio's debug mode, would be tens of thousands.
+    assert run(main) < 10_000
 
 
 def test_whose_gate_finds_no_free_slot_holds_up_no_gate_of_another_service_when_all_are_asked_again() -> None:
