@@ -259,8 +259,8 @@ def test_work_units_of_which_nothing_is_known_keep_their_net_beside_ten_thousand
         handle = await cue.submit("t", params={"n": -1})
         await asyncio.sleep(0.5)
         made.append(time.monotonic())
-        # 50 ms are promised; a machine that is busy with other things gets more.
-        assert await handle.result() - made[0] < 1.5
+        # 50 ms are promised; a machine that is busy with other things gets more. Without a net it would be never.
+        assert await handle.result() - made[0] < 30
         await cue.stop(drain=False)
 
     asyncio.run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -331,6 +332,40 @@ def _process_executor() -> Any:
     process.begin()
     executor._idle.append(process)
     return executor
+
+
+def test_what_is_sent_to_a_process_that_has_ended_is_lost_without_an_error() -> None:
+    process = _process.Process()
+    assert process.may_have_begun()
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+        process._popen.wait()
+        process.kind = _process.CALL
+        process.ask_entry()
+        assert process.kind == _process.TOLD_CALL
+        assert process.begin()
+    finally:
+        process.close()
+
+
+def test_without_descriptors_for_all_its_pipes_those_that_there_are_get_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    pipe = os.pipe
+
+    def scarce() -> tuple[int, int]:
+        if len(made) == 4:
+            raise OSError(errno.EMFILE, "Too many open files")
+        made.extend(ends := pipe())
+        return ends
+
+    monkeypatch.setattr(os, "pipe", scarce)
+    with pytest.raises(OSError, match="Too many open files"):
+        _process.Process()
+    for end in made:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(end)
 
 
 @in_module
